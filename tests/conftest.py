@@ -1,0 +1,19 @@
+"""Settings shared by all tests: the Hypothesis profiles."""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# A deadline would measure XLA's compiler and the machine's other work.
+settings.register_profile(
+    "default",
+    deadline=None,
+    max_examples=50,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
+settings.register_profile("thorough", settings.get_profile("default"), max_examples=2_000)
+settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "default")
+)
