@@ -2,9 +2,9 @@
 
     python benchmarks/recording.py [--rounds N]
 
-A chain of operations on a small tensor that requires a gradient is timed while it is recorded; it is
-run, untimed, after each round. PyTorch's figure includes computing, which is next to nothing here.
-The chain is the same every round, as it is in training, where all steps but the first few repeat.
+A chain of operations on a small tensor that requires a gradient is timed while it is recorded; it
+is run, untimed, after each round. PyTorch's figure includes computing, which is next to nothing
+here. The chain is the same every round, as in training, where all steps but the first few repeat.
 """
 
 from __future__ import annotations
