@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 
 from .checks import type_name, wrap_dim, wrap_dims
-from .declare import Int, Ints, Size, Static, Tensor, op
+from .declare import Int, Ints, Size, Static, Tensor, composite, op
 
 SHARED_MEMORY = (
     "unsupported operation: more than one element of the written-to tensor refers to a single "
@@ -67,16 +67,16 @@ def reshape(input: Tensor, shape: Size):
     return input.reshape(infer_size(shape, input.size))
 
 
-@op(view=lambda base, new, other: new.reshape(base.shape), grad_name="ViewBackward0")
-def view_as(input: Tensor, other: Tensor):
+@composite
+def view_as(input, other):
     """`input` viewed in the shape of `other`."""
-    return input.reshape(infer_size(other.shape, input.size))
+    return view(input, tuple(other.shape))
 
 
-@op(view=lambda base, new, other: new.reshape(base.shape), grad_name="ViewBackward0")
-def reshape_as(input: Tensor, other: Tensor):
+@composite
+def reshape_as(input, other):
     """`input` in the shape of `other`."""
-    return input.reshape(infer_size(other.shape, input.size))
+    return reshape(input, tuple(other.shape))
 
 
 @op(view=_write_reshaped, grad_name="ViewBackward0")
@@ -297,10 +297,10 @@ def expand(input: Tensor, size: Size):
     return jnp.broadcast_to(input, expanded_size(input, size))
 
 
-@op(view=_write_expanded, grad_name="ExpandBackward0")
-def expand_as(input: Tensor, other: Tensor):
+@composite
+def expand_as(input, other):
     """`input` expanded to the shape of `other`."""
-    return jnp.broadcast_to(input, expanded_size(input, other.shape))
+    return expand(input, tuple(other.shape))
 
 
 @op(view=_write_expanded, grad_name="ExpandBackward0")
