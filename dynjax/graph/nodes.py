@@ -5,7 +5,7 @@ Values and gradients are looked up when asked for, so that drawing a graph runs 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from os.path import basename
 from typing import Any, Literal, NamedTuple
@@ -70,7 +70,7 @@ class OperationNode:
     module_path: str
     source: Source | None
     grad_fn: Any = field(repr=False)
-    _held: Mapping[int, Any] = field(repr=False)
+    _values: Mapping[int, Callable[[], Any | None]] = field(repr=False)
 
     kind = "operation"
 
@@ -80,13 +80,16 @@ class OperationNode:
 
     @property
     def values(self) -> tuple[Any | None, ...]:
-        """The outputs still alive, one Tensor or None each. Looking does not compute them."""
-        return tuple(self._held.get(index) for index in range(len(self.outputs)))
+        """The outputs that the tape or the graph keeps, one Tensor or None each.
+
+        Nothing is computed before the Tensor itself is read.
+        """
+        return tuple(self._values.get(index, _nothing)() for index in range(len(self.outputs)))
 
     @property
     def value(self) -> Any | None:
-        """The first output if it is still alive, else None. Looking does not compute it."""
-        return self._held.get(0)
+        """The first of `values`."""
+        return self._values.get(0, _nothing)()
 
     @property
     def grad(self) -> Any | None:
@@ -102,10 +105,9 @@ class VariableNode:
         id: "n0", "n1", ... in topological order, the same for the same program.
         role: "parameter" or "input" (a leaf that collects a gradient), "constant" (an operand
             without gradient), "result" (a tensor that the graph was asked for).
-        name: the name given by `params`, else the name of the operand it is, else "".
+        name: the name given by `params`, else "".
         info: shape and dtype.
-        module_path: for a parameter, the module that uses it.
-        value: the Tensor, or None if nothing keeps it.
+        module_path: for a parameter, the innermost module that contains all its uses.
     """
 
     id: str
@@ -113,10 +115,15 @@ class VariableNode:
     name: str
     info: TensorInfo
     module_path: str
-    value: Any | None = field(repr=False)
+    _value: Callable[[], Any | None] = field(repr=False)
 
     kind = "variable"
     source = None
+
+    @property
+    def value(self) -> Any | None:
+        """The Tensor, or None if neither the tape nor the graph keeps it."""
+        return self._value()
 
     @property
     def outputs(self) -> tuple[TensorInfo]:
@@ -163,6 +170,10 @@ def shape_text(shape: tuple[int, ...]) -> str:
 def dtype_text(dtype: Any) -> str:
     """A dtype without its module: `float32`."""
     return str(dtype).rpartition(".")[2]
+
+
+def _nothing() -> None:
+    return None
 
 
 def _gradient(tensor: Any | None) -> Any | None:

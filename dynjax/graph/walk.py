@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import accumulate, takewhile
 from typing import Any, NamedTuple
 
-from ..tensor import Parameter
+from ..tensor.parameter import Parameter
+from ..tensor.tensor import value_of
 from .model import Graph
 from .nodes import Edge, FunctionNode, OperationNode, Source, TensorInfo, VariableNode
 
@@ -44,13 +46,17 @@ def graph(tensors: Any, params: Any = None) -> Graph:
 
 
 class _Operand(NamedTuple):
-    """An input of an operation: a result of the tape, a leaf or constant, or only its shape."""
+    """An input of an operation: a result of the tape, a leaf, or a constant.
+
+    Only what is there is set: `grad_fn` and `output` of a result, `leaf`, or `saved` (where the
+    tape keeps a constant) and `info`.
+    """
 
     index: int
     output: int = 0
     grad_fn: Any = None
-    tensor: Any = None
-    name: str = ""
+    leaf: Any = None
+    saved: partial | None = None
     info: TensorInfo | None = None
 
 
@@ -61,101 +67,103 @@ class _Walk:
         self.nodes: list[OperationNode | VariableNode] = []
         self.edges: list[Edge] = []
         self._names = names
-        # Keys are object identities; what they belong to is kept alive by `_kept`.
+        # Both by object identity; `_kept` keeps the objects, and so the identities, alive.
         self._ids: dict[int, str] = {}
+        self._values: dict[int, dict[int, Callable[[], Any]]] = {}
         self._kept: list[Any] = []
-        self._held: dict[int, dict[int, Any]] = {}  # tape node -> {output: Tensor alive}
-        self._operands: dict[int, list[_Operand]] = {}
 
     def root(self, tensor: Any) -> str:
         """Add a tensor that the graph was asked for, and everything behind it."""
-        if tensor.grad_fn is None:
-            return self._leaf(tensor)
+        grad_fn = tensor.grad_fn
+        if grad_fn is None:
+            return self._leaf(tensor) if tensor.requires_grad else self._constant(tensor)
         if id(tensor) in self._ids:
             return self._ids[id(tensor)]
-        self._hold(tensor)
-        self._operation(tensor.grad_fn)
-        node = self._variable(tensor, "result")
-        source = self._ids[id(tensor.grad_fn)]
-        self.edges.append(Edge(source, node, output=tensor.output_nr))
+        self._note_value(tensor, lambda: tensor)
+        self._operations(grad_fn)
+        node = self._variable("result", tensor, tensor)
+        self.edges.append(Edge(self._ids[id(grad_fn)], node, tensor.output_nr))
         return node
 
-    def _operation(self, root: Any) -> None:
+    def _operations(self, root: Any) -> None:
+        waiting: dict[int, list[_Operand]] = {}
         stack = [root]
         while stack:
             grad_fn = stack[-1]
             if id(grad_fn) in self._ids:
                 stack.pop()
-                continue
-            if id(grad_fn) not in self._operands:  # the first visit: inputs go before
-                operands = self._operands[id(grad_fn)] = list(self._inputs(grad_fn))
-                stack += [
-                    operand.grad_fn
-                    for operand in reversed(operands)
-                    if operand.grad_fn is not None and id(operand.grad_fn) not in self._ids
-                ]
-                continue
-            stack.pop()
-            self._add(grad_fn, self._operands.pop(id(grad_fn)))
-
-    def _inputs(self, grad_fn: Any) -> Iterator[_Operand]:
-        """What the operation was given: results and leaves through the tape, then constants."""
-        infos = [TensorInfo(tuple(shape), dtype) for shape, dtype in grad_fn.input_info]
-        constants: dict[TensorInfo, list[tuple[str, Any]]] = {}
-        for name, tensor in _saved(grad_fn).items():
-            if tensor.grad_fn is not None:
-                self._hold(tensor)
-            elif not tensor.requires_grad:
-                constants.setdefault(_info(tensor), []).append((name, tensor))
-        for index, (function, output) in enumerate(grad_fn.next_functions):
-            if function is None:
-                info = infos[index]
-                if constants.get(info):
-                    name, tensor = constants[info].pop(0)
-                    yield _Operand(index, tensor=tensor, name=name)
-                else:
-                    yield _Operand(index, info=info)
-            elif hasattr(function, "variable"):
-                yield _Operand(index, tensor=function.variable)
+            elif id(grad_fn) in waiting:
+                stack.pop()
+                self._operation(grad_fn, waiting.pop(id(grad_fn)))
             else:
-                yield _Operand(index, grad_fn=function, output=output)
+                operands = waiting[id(grad_fn)] = self._operands(grad_fn)
+                # The first input ends on top, so that it is numbered first.
+                stack += [o.grad_fn for o in reversed(operands) if o.grad_fn is not None]
 
-    def _add(self, grad_fn: Any, operands: list[_Operand]) -> None:
+    def _operands(self, grad_fn: Any) -> list[_Operand]:
+        saved = {}
+        for name, tensor in _saved(grad_fn).items():
+            read = partial(_saved_tensor, grad_fn, name)
+            if tensor.grad_fn is not None:
+                self._note_value(tensor, read)
+            saved[name] = read
+        operands = []
+        for index, (function, output) in enumerate(grad_fn.next_functions):
+            info = _info(*grad_fn.input_info[index]) if index < len(grad_fn.input_info) else None
+            if function is not None and not hasattr(function, "variable"):
+                operands.append(_Operand(index, output, grad_fn=function))
+            elif function is not None and function.variable is not None:
+                operands.append(_Operand(index, leaf=function.variable))
+            elif info is not None:
+                operands.append(_Operand(index, saved=saved.get(f"input{index}"), info=info))
+        return operands
+
+    def _operation(self, grad_fn: Any, operands: list[_Operand]) -> None:
         sources = []
         for operand in operands:
             if operand.grad_fn is not None:
                 sources.append(self._ids[id(operand.grad_fn)])
-            elif operand.tensor is not None:
-                sources.append(self._leaf(operand.tensor, operand.name))
+            elif operand.leaf is not None:
+                sources.append(self._leaf(operand.leaf))
+            elif operand.saved is not None:
+                sources.append(self._constant(operand.saved(), operand.saved))
             else:
-                sources.append(self._new(VariableNode, "constant", "", operand.info, "", None))
-        source = grad_fn.source
+                sources.append(self._new(VariableNode, "constant", "", operand.info, "", _nothing))
         node = self._new(
             OperationNode,
             grad_fn.op,
             grad_fn.name(),
-            tuple(TensorInfo(tuple(shape), dtype) for shape, dtype in grad_fn.input_info),
-            tuple(TensorInfo(tuple(shape), dtype) for shape, dtype in grad_fn.output_info),
+            tuple(_info(*info) for info in grad_fn.input_info),
+            tuple(_info(*info) for info in grad_fn.output_info),
             grad_fn.module_path,
-            None if source is None else Source(*source),
+            None if grad_fn.source is None else Source(*grad_fn.source),
             grad_fn,
-            self._held.setdefault(id(grad_fn), {}),
+            self._values.setdefault(id(grad_fn), {}),
         )
         self._remember(grad_fn, node)
-        for source_id, operand in zip(sources, operands, strict=True):
-            self.edges.append(Edge(source_id, node, operand.output, operand.index))
+        for source, operand in zip(sources, operands, strict=True):
+            self.edges.append(Edge(source, node, operand.output, operand.index))
 
-    def _leaf(self, tensor: Any, name: str = "") -> str:
+    def _leaf(self, tensor: Any) -> str:
         if id(tensor) in self._ids:
             return self._ids[id(tensor)]
-        if not tensor.requires_grad:
-            return self._variable(tensor, "constant", name)
-        return self._variable(tensor, "parameter" if _is_parameter(tensor) else "input", name)
+        role = "parameter" if isinstance(tensor, Parameter) else "input"
+        return self._variable(role, tensor, tensor)
 
-    def _variable(self, tensor: Any, role: str, name: str = "") -> str:
-        name = self._names.get(id(tensor), name)
-        node = self._new(VariableNode, role, name, _info(tensor), "", tensor)
-        return self._remember(tensor, node)
+    def _constant(self, tensor: Any, read: Callable[[], Any] | None = None) -> str:
+        # The tape keeps values, not the Tensors that held them.
+        value = value_of(tensor)
+        if id(value) in self._ids:
+            return self._ids[id(value)]
+        return self._variable("constant", tensor, value, read)
+
+    def _variable(
+        self, role: str, tensor: Any, identity: Any, read: Callable[[], Any] | None = None
+    ) -> str:
+        name = self._names.get(id(tensor)) or self._names.get(id(value_of(tensor)), "")
+        info = _info(tensor.shape, tensor.dtype)
+        node = self._new(VariableNode, role, name, info, "", read or (lambda: tensor))
+        return self._remember(identity, node)
 
     def _new(self, kind: type, *attributes: Any) -> str:
         node = kind(f"n{len(self.nodes)}", *attributes)
@@ -167,10 +175,9 @@ class _Walk:
         self._kept.append(thing)
         return node
 
-    def _hold(self, tensor: Any) -> None:
+    def _note_value(self, tensor: Any, read: Callable[[], Any]) -> None:
         self._kept.append(tensor.grad_fn)
-        held = self._held.setdefault(id(tensor.grad_fn), {})
-        held.setdefault(tensor.output_nr, tensor)
+        self._values.setdefault(id(tensor.grad_fn), {}).setdefault(tensor.output_nr, read)
 
 
 def _with_parameters_in_modules(
@@ -237,19 +244,23 @@ def _common_start(a: list[str], b: list[str]) -> list[str]:
 
 
 def _saved(grad_fn: Any) -> dict[str, Any]:
-    """What the operation saved, or nothing once that is freed or was changed in place."""
+    """What the operation saved, or nothing once that is freed."""
     try:
         return {name: tensor for name, tensor in grad_fn.saved.items() if tensor is not None}
     except RuntimeError:
         return {}
 
 
-def _info(tensor: Any) -> TensorInfo:
-    return TensorInfo(tuple(tensor.shape), tensor.dtype)
+def _saved_tensor(grad_fn: Any, name: str) -> Any | None:
+    return _saved(grad_fn).get(name)
 
 
-def _is_parameter(tensor: Any) -> bool:
-    return isinstance(tensor, Parameter)
+def _nothing() -> None:
+    return None
+
+
+def _info(shape: tuple[int, ...], dtype: Any) -> TensorInfo:
+    return TensorInfo(tuple(shape), dtype)
 
 
 def _flattened(tensors: Any) -> Iterator[Any]:
@@ -282,4 +293,5 @@ def _names(params: Any) -> dict[int, str]:
     names: dict[int, str] = {}
     for name, tensor in pairs:
         names.setdefault(id(tensor), name)
+        names.setdefault(id(value_of(tensor)), name)
     return names
