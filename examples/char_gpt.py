@@ -1,6 +1,6 @@
 """A small GPT, character by character, on the docstrings of Python's own standard library.
 
-python examples/char_gpt.py [--steps 400] [--sample 400]
+python examples/char_gpt.py [--steps 1500] [--sample 400]
 """
 
 import argparse
@@ -61,7 +61,7 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    def __init__(self, vocabulary, context, width=128, depth=3, heads=4):
+    def __init__(self, vocabulary, context, width=128, depth=2, heads=4):
         super().__init__()
         self.context = context
         self.tokens = nn.Embedding(vocabulary, width)
@@ -97,7 +97,7 @@ def train(model, data, steps, batch_size):
         optimizer.step()
         scheduler.step()
         recent.append(loss.detach())
-        if step % 25 == 0 or step == steps:
+        if step % 100 == 0 or step == steps:
             mean = torch.stack(recent).mean().item()
             seconds = time.perf_counter() - start
             print(f"step {step:4d}/{steps}  loss {mean:.3f}  {seconds:5.1f} s", flush=True)
@@ -118,9 +118,9 @@ def sample(model, prompt, length, temperature=0.7):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--sample", type=int, default=400, help="characters to write at the end")
-    parser.add_argument("--context", type=int, default=64)
+    parser.add_argument("--context", type=int, default=32)
     parser.add_argument("--batch-size", type=int, default=16)
     arguments = parser.parse_args()
 

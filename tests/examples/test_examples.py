@@ -1,0 +1,105 @@
+"""Each example runs as a user runs it: as a script, in a process of its own, without warnings."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+
+
+def run(name, *arguments, warnings="error"):
+    """Run an example; return (standard output, standard error)."""
+    done = subprocess.run(
+        [sys.executable, "-W", warnings, EXAMPLES / f"{name}.py", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout, done.stderr
+
+
+def losses(output):
+    return [float(number) for number in re.findall(r"loss ([0-9.]+)", output)]
+
+
+def test_linear_regression():
+    output, _ = run("linear_regression")
+    assert len(losses(output)) == 100
+    assert losses(output)[-1] < losses(output)[0] / 10
+    slope, offset = map(float, re.search(r"y = ([\d.-]+) x \+ ([\d.-]+)", output).groups())
+    assert slope == pytest.approx(3, abs=0.2)
+    assert offset == pytest.approx(2, abs=0.7)
+    assert re.search(r"prediction for x = 4: tensor\(\[\[1[345]\.\d+\]\]\)", output)
+
+
+def test_model_class():
+    output, _ = run("model_class")
+    assert "(linear): Linear(in_features=1, out_features=1, bias=True)" in output
+    assert losses(output)[-1] < 0.1
+    assert float(output.split()[-1]) == pytest.approx(8, abs=0.6)
+
+
+def test_relu_network_warns_as_pytorch_does():
+    output, warned = run("relu_network", warnings="default")
+    assert "UserWarning: Using a target size" in warned
+    assert "likely lead to incorrect results due to broadcasting" in warned
+    assert losses(output)[-1] < losses(output)[0]
+    assert float(output.split()[-1]) < 0.1
+
+
+def test_autograd_basics():
+    assert run("autograd_basics")[0].splitlines() == [
+        "y = tensor([3.], grad_fn=<AddBackward0>)",
+        "made by AddBackward0 from torch::autograd::AccumulateGrad",
+        "dy/dx = tensor([1.])",
+        "accumulated: tensor(24.)",
+        "first and second derivative of x^3 at 2: 12.0 12.0",
+        "collatz(4): 2 steps, d(end)/d(start) = 0.25",
+        "collatz(5): 5 steps, d(end)/d(start) = 0.1875",
+        "collatz(6): 8 steps, d(end)/d(start) = 0.140625",
+    ]
+
+
+@pytest.mark.slow
+def test_digits_reaches_97_percent_in_under_a_minute():
+    pytest.importorskip("sklearn")
+    output, _ = run("digits")
+    accuracy, seconds = re.findall(r"accuracy ([\d.]+)% +([\d.]+) s", output)[-1]
+    assert float(accuracy) >= 97
+    # The promise is made for two free cores; here other tests run beside it.
+    assert float(seconds) < 120
+
+
+def test_char_gpt_learns_and_writes():
+    arguments = "--steps 40 --sample 20 --batch-size 4".split()
+    output, _ = run("char_gpt", *arguments)
+    assert losses(output)[-1] < 4.0  # log(96) = 4.56 for knowing nothing
+    assert len(output.split("|", 1)[1]) >= 20
+
+
+def test_graph_to_look_at_shows_the_branch_taken():
+    listing, summary = run("graph_to_look_at")
+    first, second = listing.strip().split("\n\n")
+    assert "long.0" in first and "short" not in first
+    assert "short" in second and "long" not in second
+    assert summary.count("Graph(operations=") == 2
+
+
+@pytest.mark.parametrize(("form", "start"), [("mermaid", "flowchart"), ("graphviz", "digraph")])
+def test_graph_to_look_at_formats(form, start):
+    output, _ = run("graph_to_look_at", "--format", form)
+    assert output.startswith(start)
+    assert "Tanh" in output
+
+
+def test_every_example_has_a_test():
+    tested = re.findall(r'run\("(\w+)"', Path(__file__).read_text())
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(tested)
