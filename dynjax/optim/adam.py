@@ -1,0 +1,317 @@
+"""Adam, with decoupled or penalising weight decay and the AMSGrad variant, as `torch.optim.Adam`."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..autograd import enable_grad
+from ..autograd.dispatch import multi_tensor
+from ..tensor.tensor import Tensor, from_host
+
+from ._update import StepCounts, add, computing_dtype, number, numbers_for, record, zeros_like
+from .optimizer import Optimizer, ParamsT, _to_scalar, check_exclusive, check_fused
+
+__all__ = ["Adam"]
+
+
+class Adam(Optimizer):
+    """Adam: steps scaled by running averages of the gradient and of its square.
+
+    With g the gradient (negated if `maximize`), t the parameter's count of updates:
+
+        g += weight_decay * parameter       or, if decoupled:  parameter *= 1 - lr * weight_decay
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g²
+        parameter -= lr * m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
+
+    Args:
+        params: Tensors, `(name, Tensor)` pairs, or dicts defining parameter groups.
+        lr: learning rate, a number or a one-element Tensor.
+        betas: beta1 and beta2, both floats or both one-element Tensors.
+        eps: added to the denominator.
+        weight_decay: L2 penalty, or the decay's rate if `decoupled_weight_decay`.
+        amsgrad: divide by the largest v so far.
+        maximize: ascend instead of descend.
+        foreach, fused, capturable: accepted for compatibility, on every device: all parameters of
+            a group are always updated by one fused operation.
+        differentiable: differentiate through `step()`. Not supported.
+        decoupled_weight_decay: decay the parameter itself, as AdamW.
+
+    Raises:
+        ValueError, RuntimeError: a value out of range, or flags that contradict each other.
+        NotImplementedError: `differentiable`.
+
+    Source: torch.optim.Adam; Kingma and Ba, https://arxiv.org/abs/1412.6980; AMSGrad: Reddi et al.,
+    https://openreview.net/forum?id=ryQu7f-RZ.
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        amsgrad: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
+    ) -> None:
+        if isinstance(lr, Tensor):
+            if foreach and not capturable:
+                raise ValueError(
+                    "lr as a Tensor is not supported for capturable=False and foreach=True"
+                )
+            if lr.numel() != 1:
+                raise ValueError("Tensor lr must be 1-element")
+        if not 0.0 <= lr:
+            raise ValueError(f"Invalid learning rate: {lr}")
+        if not 0.0 <= eps:
+            raise ValueError(f"Invalid epsilon value: {eps}")
+        for i in range(2):
+            if not 0.0 <= betas[i] < 1.0:
+                raise ValueError(f"Invalid beta parameter at index {i}: {betas[i]}")
+        if not 0.0 <= weight_decay:
+            raise ValueError(f"Invalid weight_decay value: {weight_decay}")
+        tensors = [isinstance(betas[i], Tensor) for i in range(2)]
+        floats = [isinstance(betas[i], float) for i in range(2)]
+        if not (all(tensors) or all(floats)):
+            raise ValueError("betas must be either both floats or both Tensors")
+        for i in range(2):
+            if tensors[i]:
+                if not capturable and foreach:
+                    raise ValueError(
+                        f"betas[{i}] as a Tensor is not supported "
+                        "for capturable=False and foreach=True"
+                    )
+                if betas[i].numel() != 1:
+                    raise ValueError(f"Tensor betas[{i}] must be 1-element")
+        defaults = {
+            "lr": lr,
+            "betas": tuple(map(_to_scalar, betas)),
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+            "decoupled_weight_decay": decoupled_weight_decay,
+        }
+        super().__init__(params, defaults)
+        check_exclusive(fused=fused, foreach=foreach, differentiable=differentiable)
+
+    def _add_missing_attributes(self) -> None:
+        super()._add_missing_attributes()
+        self._counts = StepCounts()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group.setdefault("amsgrad", False)
+            group.setdefault("maximize", False)
+            group.setdefault("foreach", None)
+            group.setdefault("capturable", False)
+            group.setdefault("differentiable", False)
+            group.setdefault("decoupled_weight_decay", False)
+            fused = group.setdefault("fused", None)
+            for param in group["params"]:
+                ours = self.state.get(param)
+                if ours and not isinstance(ours["step"], Tensor):
+                    # Checkpoints of old versions hold the count as a number.
+                    ours["step"] = self._counts.make(float(ours["step"]), fused)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update the parameters that have a gradient; the arguments are `Optimizer.step`'s."""
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for params in self._rounds(group):
+                self._update(group, params)
+        return loss
+
+    def _update(self, group: dict[str, Any], candidates: list[Tensor]) -> None:
+        amsgrad = group["amsgrad"]
+        if group["foreach"] and isinstance(group["lr"], Tensor) and not group["capturable"]:
+            raise RuntimeError(
+                "lr as a Tensor is not supported for capturable=False and foreach=True"
+            )
+        state = self.state
+        params: list[Tensor] = []
+        grads: list[Tensor] = []
+        exp_avgs: list[Tensor] = []
+        exp_avg_sqs: list[Tensor] = []
+        max_exp_avg_sqs: list[Tensor] = []
+        states: list[dict[str, Any]] = []
+        steps: list[Tensor] = []
+        fresh: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        shared = zero = None
+        uniform = True
+        for param in candidates:
+            grad = param.grad
+            if grad is None:
+                continue
+            ours = state[param]
+            states.append(ours)
+            if not ours:
+                if group["fused"]:
+                    check_fused(param)
+                if zero is None:
+                    zero = self._counts.make(0.0, group["fused"])
+                names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")[: 3 if amsgrad else 2]
+                begin = {"step": zero, **{name: zeros_like(param) for name in names}}
+                fresh.append((ours, begin))
+                ours = begin
+            params.append(param)
+            grads.append(grad)
+            exp_avgs.append(ours["exp_avg"])
+            exp_avg_sqs.append(ours["exp_avg_sq"])
+            if amsgrad:
+                max_exp_avg_sqs.append(ours["max_exp_avg_sq"])
+            step = ours["step"]
+            steps.append(step)
+            if step is not shared:
+                uniform = shared is None
+                shared = step
+        if not params:
+            return
+
+        lr = number(group["lr"])
+        beta1, beta2 = map(number, group["betas"])
+        decay = number(group["weight_decay"])
+        decoupled = group["decoupled_weight_decay"]
+        counts, new_steps = self._counts.advance(steps, uniform)
+        # In Python floats, as PyTorch does, so that rounding agrees.
+        step_sizes = [-(lr / (1 - beta1**count)) for count in counts]
+        corrections = [(1 - beta2**count) ** 0.5 for count in counts]
+        lists = {
+            "params": params,
+            "exp_avgs": exp_avgs,
+            "exp_avg_sqs": exp_avg_sqs,
+            "grads": grads,
+        }
+        if amsgrad:
+            lists["max_exp_avg_sqs"] = max_exp_avg_sqs
+        if len(counts) > 1:
+            lists["scales"] = [from_host(np.array(step_sizes)), from_host(np.array(corrections))]
+        else:
+            new_steps = new_steps * len(params)
+
+        def commit() -> None:
+            for ours, begin in fresh:
+                ours.update(begin)
+            for ours, step in zip(states, new_steps):
+                ours["step"] = step
+
+        record(
+            partial(
+                _UPDATES[bool(amsgrad), len(counts) > 1],
+                **lists,
+                weight1=1 - beta1,
+                beta2=beta2,
+                weight2=1 - beta2,
+                eps=number(group["eps"]),
+                decay=1 - lr * decay if decoupled else decay,
+                step_size=step_sizes[0],
+                correction=corrections[0],
+                decayed=("decoupled" if decoupled else "penalty") if decay != 0 else "",
+                small_weight1=1 - beta1 < 0.5,
+                maximize=bool(group["maximize"]),
+            ),
+            params[0],
+            commit,
+        )
+
+
+@partial(jax.jit, static_argnames=("decayed", "small_weight1", "maximize"))
+def _adam(
+    param, grad, m, v, v_max, numbers, step_size, correction, *, decayed, small_weight1, maximize
+):
+    """One parameter's update, in PyTorch's order of operations; v_max is None without AMSGrad."""
+    dtype = param.dtype
+    wide = computing_dtype(dtype)
+
+    def rounded(function, *args):
+        return function(*(x.astype(wide) for x in args)).astype(dtype)
+
+    if maximize:
+        grad = -grad
+    if decayed == "decoupled":
+        param = rounded(lambda p: p * numbers["decay"], param)
+    elif decayed:
+        grad = add(grad, param, numbers["decay"])
+    weight1 = numbers["weight1"]
+    if small_weight1:
+        m = rounded(lambda m, g: m + weight1 * (g - m), m, grad)
+    else:
+        m = rounded(lambda m, g: g - (g - m) * (1 - weight1), m, grad)
+    v = rounded(lambda v: v * numbers["beta2"], v)
+    v = rounded(lambda v, g: v + numbers["weight2"] * g * g, v, grad)
+    if v_max is not None:
+        v_max = jnp.maximum(v_max, v)
+    denominator = rounded(jnp.sqrt, v if v_max is None else v_max)
+    denominator = rounded(lambda d: d / correction, denominator)
+    denominator = rounded(lambda d: d + numbers["eps"], denominator)
+    param = rounded(lambda p, m, d: p + step_size * m / d, param, m, denominator)
+    return param, m, v, v_max
+
+
+def _adam_all(
+    *, params, exp_avgs, exp_avg_sqs, grads, max_exp_avg_sqs=None, scales=None, decayed,
+    small_weight1, maximize, **numbers,
+):  # fmt: skip
+    rounded = {dtype: numbers_for(dtype, numbers) for dtype in {param.dtype for param in params}}
+    v_maxs = max_exp_avg_sqs or [None] * len(params)
+    results = []
+    for i, (param, grad, *moments) in enumerate(zip(params, grads, exp_avgs, exp_avg_sqs, v_maxs)):
+        ours = rounded[param.dtype]
+        step_size, correction = ours["step_size"], ours["correction"]
+        if scales is not None:
+            step_size, correction = (scale[i].astype(correction.dtype) for scale in scales)
+        one = partial(
+            _adam,
+            numbers=ours,
+            step_size=step_size,
+            correction=correction,
+            decayed=decayed,
+            small_weight1=small_weight1,
+            maximize=maximize,
+        )
+        tensors = (param, grad, *moments)
+        if jnp.iscomplexobj(param):
+            # A complex parameter is a pair of real ones.
+            real = one(*(x if x is None else x.real for x in tensors))
+            imag = one(*(x if x is None else x.imag for x in tensors))
+            results.append([x if x is None else jax.lax.complex(x, y) for x, y in zip(real, imag)])
+        else:
+            results.append(one(*tensors))
+    columns = [list(column) for column in zip(*results)]
+    return tuple(columns if max_exp_avg_sqs else columns[:3])
+
+
+def _multi_tensor(amsgrad: bool, mixed: bool):
+    """The operation on one group; if `mixed`, counts differ and the numbers that depend on them
+    are vectors.
+    """
+    return multi_tensor(
+        _adam_all,
+        writes=("params", "exp_avgs", "exp_avg_sqs") + ("max_exp_avg_sqs",) * amsgrad,
+        reads=("grads",) + ("scales",) * mixed,
+        numbers=("weight1", "beta2", "weight2", "eps", "decay", "step_size", "correction"),
+        statics=("decayed", "small_weight1", "maximize"),
+        name="adam",
+    )
+
+
+_UPDATES = {(a, m): _multi_tensor(a, m) for a in (False, True) for m in (False, True)}

@@ -1,0 +1,221 @@
+"""Stochastic gradient descent, with momentum, as `torch.optim.SGD`."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..autograd import enable_grad
+from ..autograd.dispatch import multi_tensor
+from ..tensor.tensor import Tensor, from_host
+
+from ._update import add, computing_dtype, number, numbers_for, record, zeros_like
+from .optimizer import Optimizer, ParamsT, check_exclusive, check_fused
+
+__all__ = ["SGD"]
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, optionally with momentum.
+
+    With g the gradient (negated if `maximize`) plus `weight_decay` times the parameter, and b the
+    momentum buffer (g itself at a parameter's first update, not dampened):
+
+        b = momentum * b + (1 - dampening) * g
+        parameter -= lr * (g + momentum * b if nesterov else b)
+
+    Args:
+        params: Tensors, `(name, Tensor)` pairs, or dicts defining parameter groups.
+        lr: learning rate, a number or a one-element Tensor.
+        momentum: momentum factor; 0 keeps no buffers.
+        dampening: dampening of the gradient that enters the buffer.
+        weight_decay: L2 penalty.
+        nesterov: Nesterov momentum.
+        maximize: ascend instead of descend.
+        foreach, fused: accepted for compatibility: all parameters of a group are always updated by
+            one fused operation.
+        differentiable: differentiate through `step()`. Not supported.
+
+    Raises:
+        ValueError, RuntimeError: a value out of range, or flags that contradict each other.
+        NotImplementedError: `differentiable`.
+
+    Source: torch.optim.SGD; Sutskever et al., "On the importance of initialization and momentum in
+    deep learning", 2013.
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-3,
+        momentum: float = 0,
+        dampening: float = 0,
+        weight_decay: float | Tensor = 0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
+    ) -> None:
+        if isinstance(lr, Tensor) and lr.numel() != 1:
+            raise ValueError("Tensor lr must be 1-element")
+        if lr < 0.0:
+            raise ValueError(f"Invalid learning rate: {lr}")
+        if momentum < 0.0:
+            raise ValueError(f"Invalid momentum value: {momentum}")
+        if weight_decay < 0.0:
+            raise ValueError(f"Invalid weight_decay value: {weight_decay}")
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise ValueError("Nesterov momentum requires a momentum and zero dampening")
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "dampening": dampening,
+            "weight_decay": weight_decay,
+            "nesterov": nesterov,
+            "maximize": maximize,
+            "foreach": foreach,
+            "differentiable": differentiable,
+            "fused": fused,
+        }
+        super().__init__(params, defaults)
+        check_exclusive(fused=fused, foreach=foreach, differentiable=differentiable)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group.setdefault("nesterov", False)
+            group.setdefault("maximize", False)
+            group.setdefault("foreach", None)
+            group.setdefault("differentiable", False)
+            group.setdefault("fused", False)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update the parameters that have a gradient; the arguments are `Optimizer.step`'s."""
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for params in self._rounds(group):
+                self._update(group, params)
+        return loss
+
+    def _update(self, group: dict[str, Any], candidates: list[Tensor]) -> None:
+        momentum = number(group["momentum"])
+        buffers: list[Tensor] = []
+        fresh: list[bool] = []
+        if momentum == 0:
+            params = [param for param in candidates if param.grad is not None]
+            grads = [param.grad for param in params]
+        else:
+            params = []
+            grads = []
+            state = self.state
+            for param in candidates:
+                grad = param.grad
+                if grad is not None:
+                    params.append(param)
+                    grads.append(grad)
+                    buffer = state[param].get("momentum_buffer")
+                    if buffer is None:
+                        buffer = zeros_like(param)
+                        fresh += [False] * (len(buffers) - len(fresh)) + [True]
+                    buffers.append(buffer)
+        if not params:
+            return
+        if group["fused"]:
+            for param in params:
+                check_fused(param)
+
+        decay = number(group["weight_decay"])
+        keep = 1 - number(group["dampening"])
+        lists = {"params": params, "grads": grads}
+        if momentum == 0:
+            update = _plain
+        else:
+            update = _momentum
+            lists["buffers"] = buffers
+            if fresh and keep != 1:
+                # A first gradient enters undampened.
+                fresh += [False] * (len(params) - len(fresh))
+                if all(fresh):
+                    keep = 1.0
+                else:
+                    update = _momentum_mixed
+                    lists["keeps"] = [from_host(np.where(fresh, 1.0, keep))]
+
+        def commit() -> None:
+            for param, buffer, new in zip(params, buffers, fresh):
+                if new:
+                    state[param]["momentum_buffer"] = buffer
+
+        record(
+            partial(
+                update,
+                **lists,
+                negative_lr=-number(group["lr"]),
+                momentum=momentum,
+                keep=keep,
+                decay=decay,
+                decayed=decay != 0,
+                nesterov=bool(group["nesterov"]),
+                maximize=bool(group["maximize"]),
+            ),
+            params[0],
+            commit,
+        )
+
+
+@partial(jax.jit, static_argnames=("decayed", "nesterov", "maximize"))
+def _sgd(param, grad, buffer, numbers, keep, *, decayed, nesterov, maximize):
+    """One parameter's update, in PyTorch's order of operations."""
+    if maximize:
+        grad = -grad
+    if decayed:
+        grad = add(grad, param, numbers["decay"])
+    if buffer is not None:
+        momentum = numbers["momentum"]
+        dtype = buffer.dtype
+        buffer = (buffer.astype(computing_dtype(dtype)) * momentum).astype(dtype)
+        buffer = add(buffer, grad, keep)
+        grad = add(grad, buffer, momentum) if nesterov else buffer
+    return add(param, grad, numbers["negative_lr"]), buffer
+
+
+def _sgd_all(*, params, grads, buffers=None, keeps=None, decayed, nesterov, maximize, **numbers):
+    rounded = {dtype: numbers_for(dtype, numbers) for dtype in {param.dtype for param in params}}
+    results = []
+    for i, param in enumerate(params):
+        ours = rounded[param.dtype]
+        keep = ours["keep"] if keeps is None else keeps[0][i].astype(ours["keep"].dtype)
+        buffer = None if buffers is None else buffers[i]
+        results.append(
+            _sgd(
+                param,
+                grads[i],
+                buffer,
+                ours,
+                keep,
+                decayed=decayed,
+                nesterov=nesterov,
+                maximize=maximize,
+            )
+        )
+    new_params, new_buffers = zip(*results)
+    return (list(new_params),) if buffers is None else (list(new_params), list(new_buffers))
+
+
+_multi_tensor = partial(
+    multi_tensor,
+    _sgd_all,
+    numbers=("negative_lr", "momentum", "keep", "decay"),
+    statics=("decayed", "nesterov", "maximize"),
+    name="sgd",
+)
+_plain = _multi_tensor(writes=("params",), reads=("grads",))
+_momentum = _multi_tensor(writes=("params", "buffers"), reads=("grads",))
+_momentum_mixed = _multi_tensor(writes=("params", "buffers"), reads=("grads", "keeps"))
