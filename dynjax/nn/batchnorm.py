@@ -128,9 +128,7 @@ class _BatchNorm(_NormBase):
                     factor = 1.0 / float(count)
         else:
             use_batch = mean is None and var is None
-        return F.batch_norm(
-            input, mean, var, self.weight, self.bias, use_batch, factor, self.eps
-        )
+        return F.batch_norm(input, mean, var, self.weight, self.bias, use_batch, factor, self.eps)
 
 
 class BatchNorm1d(_BatchNorm):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..autograd.function import Function
-from ..autograd.modes import state
+from ..engine.trace import state
 from ..tensor.tensor import Tensor
 from .hooks import (
     WrappedHook,
@@ -70,7 +70,7 @@ class BackwardHook:
     def _watch(values: tuple, hook: Callable) -> tuple[tuple, list[int] | None]:
         index = [i for i, value in enumerate(values) if isinstance(value, Tensor)]
         tensors = [values[i] for i in index]
-        if not (state.grad_enabled and any(t.requires_grad for t in tensors)):
+        if not (state.trace.grad and any(t.requires_grad for t in tensors)):
             return values, None
         watched = BackwardHookFunction.apply(*tensors)
         node = next(t.grad_fn for t in watched if t.grad_fn is not None)

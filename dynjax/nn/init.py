@@ -15,7 +15,7 @@ import numpy as np
 
 from ..autograd.modes import no_grad
 from ..engine.random import Generator, default_generator
-from ..tensor.tensor import Tensor, from_host
+from ..tensor.tensor import Tensor
 
 __all__ = [
     "calculate_gain",
@@ -62,12 +62,7 @@ def _rng(generator: Generator | None) -> np.random.Generator:
 
 
 def _fill(tensor: Tensor, values: np.ndarray) -> Tensor:
-    """Write `values` into `tensor`, straight into its storage where it owns that alone."""
-    values = np.ascontiguousarray(values, dtype=tensor.dtype.np)
-    if tensor._is_view():
-        with no_grad():
-            tensor.copy_(from_host(values))
-    else:
+    with no_grad():
         tensor._set_host(values)
     return tensor
 
@@ -273,9 +268,7 @@ def xavier_uniform_(
     return _uniform(tensor, -bound, bound, generator)
 
 
-def xavier_normal_(
-    tensor: Tensor, gain: float = 1.0, generator: Generator | None = None
-) -> Tensor:
+def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Draw normally with variance `gain**2 * 2 / (fan_in + fan_out)` (Glorot and Bengio 2010)."""
     fan_in, fan_out = _calculate_fan_in_and_fan_out(tensor)
     std = gain * math.sqrt(2.0 / float(fan_in + fan_out))
@@ -321,9 +314,7 @@ def kaiming_normal_(
     return _normal(tensor, 0.0, std, generator)
 
 
-def orthogonal_(
-    tensor: Tensor, gain: float = 1, generator: Generator | None = None
-) -> Tensor:
+def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = None) -> Tensor:
     """Draw a (semi) orthogonal matrix, all dimensions but the first taken together.
 
     Raises:

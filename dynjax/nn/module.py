@@ -7,8 +7,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
-from .. import engine
-from ..autograd.modes import state
+from ..engine.executor import flush
+from ..engine.trace import state
 from ..tensor.parameter import Parameter
 from ..tensor.tensor import Tensor
 from . import hooks as _hooks
@@ -24,6 +24,7 @@ _global_backward_hooks = _hooks._global_backward_hooks
 _global_backward_pre_hooks = _hooks._global_backward_pre_hooks
 _global_forward_hooks = _hooks._global_forward_hooks
 _global_forward_pre_hooks = _hooks._global_forward_pre_hooks
+
 
 def typename(obj: Any) -> str:
     """Return the dotted name of a class, or of the class of an object (of a Tensor: its type)."""
@@ -132,8 +133,8 @@ class Module(HooksMixin, StateDictMixin, ConversionMixin):
                 result = self.forward(*args, **kwargs)
         finally:
             modules.pop()
-        if not modules and not state.grad_enabled:
-            engine.flush()
+        if not modules and not state.trace.grad:
+            flush()
         return result
 
     def compile(self, *args: Any, **kwargs: Any) -> None:

@@ -1,0 +1,54 @@
+"""Modules, their parameters, and the functions that they call."""
+
+from . import functional, init, parameter, utils
+from .activation import *  # noqa: F403
+from .activation import __all__ as _activation
+from .batchnorm import *  # noqa: F403
+from .batchnorm import __all__ as _batchnorm
+from .containers import *  # noqa: F403
+from .containers import __all__ as _containers
+from .conv import *  # noqa: F403
+from .conv import __all__ as _conv
+from .distance import *  # noqa: F403
+from .distance import __all__ as _distance
+from .dropout import *  # noqa: F403
+from .dropout import __all__ as _dropout
+from .flatten import *  # noqa: F403
+from .flatten import __all__ as _flatten
+from .linear import *  # noqa: F403
+from .linear import __all__ as _linear
+from .loss import *  # noqa: F403
+from .loss import __all__ as _loss
+from .module import Module
+from .normalization import *  # noqa: F403
+from .normalization import __all__ as _normalization
+from .padding import *  # noqa: F403
+from .padding import __all__ as _padding
+from .parameter import Buffer, Parameter
+from .pooling import *  # noqa: F403
+from .pooling import __all__ as _pooling
+from .sparse import *  # noqa: F403
+from .sparse import __all__ as _sparse
+
+__all__ = [
+    "Buffer",
+    "Module",
+    "Parameter",
+    "functional",
+    "init",
+    "parameter",
+    "utils",
+    *_activation,
+    *_batchnorm,
+    *_containers,
+    *_conv,
+    *_distance,
+    *_dropout,
+    *_flatten,
+    *_linear,
+    *_loss,
+    *_normalization,
+    *_padding,
+    *_pooling,
+    *_sparse,
+]
