@@ -1,0 +1,608 @@
+"""Maximum and average pooling, with fixed windows and adaptive ones.
+
+The kernels work channels-last, as the convolutions do, so that the transposes between them
+cancel. The maximum keeps the position of PyTorch's choice in each window (the first of equal
+values) in a byte, and its gradient is a masked copy of that position: JAX's own rule for
+`reduce_window` (select-and-scatter) is several times slower on a CPU, and splits ties.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from .declare import Bool, Int, Ints, Static, Tensor, op
+from .windows import Geometry, output_size, taps
+
+# Windows of more elements are gathered into one array instead of unrolled.
+_MAX_UNROLLED = 64
+
+_AXES = "DHW"
+
+
+# --------------------------------------------------------------------------------------------
+# Kernels on (N, *spatial, C).
+
+
+def _tiles(x: jax.Array, kernel: tuple[int, ...], geometry: Geometry) -> bool:
+    """Whether the windows lie side by side without gap, overlap or padding."""
+    return (
+        geometry.stride == kernel
+        and all(n == 1 for n in geometry.dilation)
+        and all(low <= 0 and high <= 0 for low, high in geometry.padding)
+    )
+
+
+def _tile(x: jax.Array, kernel: tuple[int, ...]) -> jax.Array:
+    """Reshape (N, H, W, C) to (N, H / k, k, W / k, k, C), the remainder cut off."""
+    size = [n // k for n, k in zip(x.shape[1:-1], kernel, strict=True)]
+    x = x[(slice(None), *(slice(n * k) for n, k in zip(size, kernel, strict=True)))]
+    split = itertools.chain.from_iterable(zip(size, kernel, strict=True))
+    return x.reshape(x.shape[0], *split, x.shape[-1])
+
+
+def _lowest(dtype: jnp.dtype) -> float | int:
+    return -np.inf if jnp.issubdtype(dtype, jnp.floating) else int(jnp.iinfo(dtype).min)
+
+
+def _first_valid(x: jax.Array, kernel: tuple[int, ...], geometry: Geometry) -> np.ndarray:
+    """Return per window the number of the first position outside of the padding."""
+    size = output_size(x.shape[1:-1], kernel, geometry)
+    first = np.zeros((1,) * len(size), np.int64)
+    for axis, n in enumerate(size):
+        start = np.arange(n) * geometry.stride[axis] - geometry.padding[axis][0]
+        skip = np.maximum(0, -(start // geometry.dilation[axis]))
+        shape = [1] * len(size)
+        shape[axis] = n
+        first = first * kernel[axis] + skip.reshape(shape)
+    return first
+
+
+def _choose(x: jax.Array, kernel: tuple[int, ...], geometry: Geometry) -> tuple:
+    parts = enumerate(taps(x, kernel, geometry, _lowest(x.dtype)))
+    _, (value, _) = next(parts)
+    dtype = jnp.uint8 if math.prod(kernel) <= 256 else jnp.int32
+    first = _first_valid(x, kernel, geometry)[None, ..., None]
+    choice = jnp.broadcast_to(jnp.asarray(first, dtype), value.shape)
+    for number, (part, _) in parts:
+        better = part > value
+        if jnp.issubdtype(x.dtype, jnp.floating):
+            better |= jnp.isnan(part)
+        value = jnp.where(better, part, value)
+        choice = jnp.where(better, jnp.asarray(number, dtype), choice)
+    return value, choice
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def _max_unrolled(x: jax.Array, kernel: tuple[int, ...], geometry: Geometry) -> tuple:
+    return _choose(x, kernel, geometry)
+
+
+@_max_unrolled.defjvp
+def _max_unrolled_jvp(kernel, geometry, primals, tangents):
+    (x,), (dx,) = primals, tangents
+    value, choice = _max_unrolled(x, kernel, geometry)
+    if _tiles(x, kernel, geometry):
+        # One broadcast and compare backwards: 0.10 ms for 32x6x28x28, 2x2; interleaved
+        # zeros, which the slices below transpose to, 0.37 ms.
+        dims = len(kernel)
+        spread = tuple(2 * axis + 2 for axis in range(dims))
+        numbers = np.arange(math.prod(kernel)).reshape(kernel)
+        numbers = numbers.reshape([n for k in kernel for n in (1, k)] + [1])
+        mask = jnp.expand_dims(choice, spread) == jnp.asarray(numbers, choice.dtype)
+        tangent = jnp.where(mask, _tile(dx, kernel), 0).sum(spread)
+    else:
+        parts = enumerate(taps(dx, kernel, geometry))
+        tangent = sum(jnp.where(choice == number, part, 0) for number, (part, _) in parts)
+    return (value, choice), (tangent, np.zeros(choice.shape, jax.dtypes.float0))
+
+
+def _gather(x: jax.Array, index: list[np.ndarray]) -> jax.Array:
+    """Gather the windows of per-dimension positions (output, k) as (N, *output, C, K)."""
+    dims = len(index)
+    for axis, positions in enumerate(index):
+        x = jnp.take(x, positions, axis=1 + 2 * axis, mode="clip")
+    outputs, inside = range(1, 2 * dims, 2), range(2, 2 * dims + 1, 2)
+    x = jnp.transpose(x, (0, *outputs, 2 * dims + 1, *inside))
+    return x.reshape(*x.shape[: dims + 2], -1)
+
+
+def _valid(index: list[np.ndarray], valid: list[np.ndarray]) -> np.ndarray:
+    """Return which elements of the gathered windows count, (*output, 1, K)."""
+    dims = len(valid)
+    mask = np.ones((1,) * (2 * dims), bool)
+    for axis, part in enumerate(valid):
+        shape = [1] * (2 * dims)
+        shape[axis], shape[dims + axis] = part.shape
+        mask = mask & part.reshape(shape)
+    return mask.reshape(*mask.shape[:dims], 1, -1)
+
+
+def _max_gathered(x: jax.Array, index: list[np.ndarray], valid: list[np.ndarray]) -> tuple:
+    windows = _gather(x, index)
+    mask = _valid(index, valid)
+    best = jnp.where(mask, lax.stop_gradient(windows), _lowest(x.dtype)).max(-1, keepdims=True)
+    hit = (windows == best) | (windows != windows)
+    choice = jnp.argmax(hit & mask, axis=-1)
+    return jnp.take_along_axis(windows, choice[..., None], -1)[..., 0], choice
+
+
+def _flat_index(
+    choice: jax.Array, index: list[np.ndarray], size: tuple[int, ...], kernel: tuple[int, ...]
+) -> jax.Array:
+    """Turn the chosen window positions into indices into the flattened spatial dimensions."""
+    dims = len(index)
+    start = np.zeros((1,) * dims, np.int64)
+    step = np.zeros((1,) * dims, np.int64)
+    for axis, positions in enumerate(index):
+        shape = [1] * dims
+        shape[axis] = -1
+        start = start * size[axis] + positions[:, 0].reshape(shape)
+        step = step * size[axis] + (positions[0] - positions[0, 0]).reshape(shape)
+    offset = jnp.take(jnp.asarray(step.reshape(-1)), choice.astype(jnp.int32), mode="clip")
+    return offset + jnp.asarray(start)[None, ..., None]
+
+
+def _positions(size, kernel, geometry) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return per dimension the positions (output, k) of the windows and which are inside."""
+    index, valid = [], []
+    outputs = output_size(size, kernel, geometry)
+    for n, out, k, stride, (low, _), dilation in zip(size, outputs, kernel, *geometry, strict=True):
+        position = np.arange(out)[:, None] * stride - low + np.arange(k) * dilation
+        index.append(position)
+        valid.append((position >= 0) & (position < n))
+    return index, valid
+
+
+def _max_pool(x: jax.Array, kernel: tuple[int, ...], geometry: Geometry, indices: bool):
+    index, valid = _positions(x.shape[1:-1], kernel, geometry)
+    if math.prod(kernel) <= _MAX_UNROLLED:
+        if jnp.issubdtype(x.dtype, jnp.floating):
+            value, choice = _max_unrolled(x, kernel, geometry)
+        else:
+            value, choice = _choose(x, kernel, geometry)
+    else:
+        value, choice = _max_gathered(x, index, valid)
+    return value, _flat_index(choice, index, x.shape[1:-1], kernel) if indices else None
+
+
+def _sum_pool(x: jax.Array, kernel: tuple[int, ...], geometry: Geometry) -> jax.Array:
+    if _tiles(x, kernel, geometry):
+        return _tile(x, kernel).sum(tuple(2 * axis + 2 for axis in range(len(kernel))))
+    if math.prod(kernel) <= _MAX_UNROLLED:
+        return sum(part for part, _ in taps(x, kernel, geometry))
+    return lax.reduce_window(
+        x,
+        np.zeros((), x.dtype),
+        lax.add,
+        (1, *kernel, 1),
+        (1, *geometry.stride, 1),
+        ((0, 0), *geometry.padding, (0, 0)),
+    )
+
+
+def _bins(size: int, out: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions (out, k) of adaptive windows over `size`, and which count."""
+    start = np.arange(out) * size // max(out, 1)
+    stop = -(-(np.arange(out) + 1) * size // max(out, 1))
+    width = int((stop - start).max(initial=1))
+    position = start[:, None] + np.arange(width)
+    return position, position < stop[:, None]
+
+
+# --------------------------------------------------------------------------------------------
+# Checks, in PyTorch's words.
+
+_WORDS = {1: "one int", 2: "two ints", 3: "three ints"}
+
+
+def _expand(value, dims: int, name: str, what: str) -> tuple[int, ...]:
+    values = (value,) if isinstance(value, int) else tuple(value)
+    if len(values) == 1:
+        return values * dims
+    if len(values) == dims:
+        return values
+    if dims == 1 and name.startswith("max"):
+        raise RuntimeError(
+            f"{name}() {what} must be an int, list of ints or tuple of ints of size 1 but got "
+            f"size {len(values)}"
+        )
+    if dims == 1:
+        raise RuntimeError(f"{name}() argument '{what}' should contain one int (got {len(values)})")
+    omitted = "omitted, " if what == "stride" else ""
+    verb = "be either" if what == "dilation" else "either be"
+    raise RuntimeError(
+        f"{name}: {what} must {verb} {omitted}a single int, or a tuple of {_WORDS[dims]}"
+    )
+
+
+def _check_rank(shape: tuple[int, ...], dims: int, name: str) -> None:
+    if len(shape) in (dims + 1, dims + 2):
+        empty = 0 in shape[len(shape) - dims - 1 :]
+        if not empty:
+            return
+        raise RuntimeError(
+            f"Expected {dims + 1}D or {dims + 2}D (batch mode) tensor with optional 0 dim batch "
+            f"size for input, but got:{list(shape)}"
+        )
+    if name == "avg_pool2d" and len(shape) < 3:
+        raise IndexError(
+            f"Dimension out of range (expected to be in range of [{-len(shape)}, "
+            f"{len(shape) - 1}], but got -3)"
+        )
+    if name == "max_pool1d":
+        raise RuntimeError(
+            "max_pool1d: Expected 2D or 3D (batch mode) tensor with optional 0 dim batch size "
+            f"for input, but got:{list(shape)}"
+        )
+    if dims == 1:
+        raise RuntimeError(
+            f"Expected 2 to 3 dimensions, but got {len(shape)}-dimensional tensor for argument "
+            f"#1 'self' (while checking arguments for {name})"
+        )
+    raise RuntimeError(
+        f"non-empty {dims + 1}D or {dims + 2}D (batch mode) tensor expected for input"
+    )
+
+
+_TYPE_NAMES = {
+    "bool": "Bool",
+    "int8": "Char",
+    "uint8": "Byte",
+    "int16": "Short",
+    "int32": "Int",
+    "int64": "Long",
+    "complex64": "ComplexFloat",
+    "complex128": "ComplexDouble",
+}
+
+
+def _refuse(name: str, dtype: jnp.dtype, accepted: tuple[str, ...] = ()) -> None:
+    if dtype.name in _TYPE_NAMES and dtype.name not in accepted:
+        raise NotImplementedError(f"\"{name}\" not implemented for '{_TYPE_NAMES[dtype.name]}'")
+
+
+def _geometry(input, kernel_size, stride, padding, dilation, ceil_mode, name):
+    """Check a pooling call; return the kernel, the geometry and the padding asked for."""
+    dims = int(name[-2])
+    kernel = _expand(kernel_size, dims, name, "kernel_size")
+    stride = kernel if stride in (None, ()) else _expand(stride, dims, name, "stride")
+    padding = _expand(padding, dims, name, "padding")
+    dilation = _expand(dilation, dims, name, "dilation")
+    if any(n <= 0 for n in kernel) and dims == 1:
+        raise RuntimeError(f"{name}() kernel_size must be greater than zero, but got {kernel[0]}")
+    if any(n <= 0 for n in stride):
+        if dims == 1:
+            raise RuntimeError(f"{name}() stride must be greater than zero, but got {stride[0]}")
+        raise RuntimeError("stride should not be zero")
+    if any(n <= 0 for n in kernel):
+        raise RuntimeError(f"kernel size should be greater than zero, but got {list(kernel)}")
+    if any(n <= 0 for n in dilation):
+        text = " ".join(
+            f"dilation{axis}: {n}" for axis, n in zip(_AXES[-dims:], dilation, strict=True)
+        )
+        raise RuntimeError(f"dilation should be greater than zero, but got {text}")
+    for pad, k, d in zip(padding, kernel, dilation, strict=True):
+        if pad < 0:
+            raise RuntimeError(f"pad must be non-negative, but got pad: {pad}")
+        if pad > (d * (k - 1) + 1) // 2:
+            if name == "max_pool1d":
+                raise RuntimeError(
+                    "max_pool1d() padding should be at most half of kernel size, but got "
+                    f"padding={pad} and kernel_size={k}"
+                )
+            raise RuntimeError(
+                "pad should be at most half of effective kernel size, but got "
+                f"pad={pad}, kernel_size={k} and dilation={d}"
+            )
+    _check_rank(input.shape, dims, name)
+    size = input.shape[input.ndim - dims :]
+    pads, out = [], []
+    for n, k, s, pad, d in zip(size, kernel, stride, padding, dilation, strict=True):
+        reach = d * (k - 1) + 1
+        count = (n + 2 * pad - reach + (s - 1 if ceil_mode else 0)) // s + 1
+        if ceil_mode and (count - 1) * s >= n + pad:
+            count -= 1
+        out.append(count)
+        pads.append((pad, (count - 1) * s + reach - n - pad))
+    if any(n < 1 for n in out):
+        channels = input.shape[-dims - 1]
+        sizes, outs = ("x".join(map(str, (channels, *values))) for values in (size, out))
+        if name == "max_pool1d":
+            raise RuntimeError(f"max_pool1d() Invalid computed output size: {out[0]}")
+        raise RuntimeError(
+            f"Given input size: ({sizes}). Calculated output size: ({outs}). "
+            "Output size is too small"
+        )
+    # A negative high padding only says that the last elements meet no window.
+    pads = tuple((low, max(high, 0)) for low, high in pads)
+    return kernel, Geometry(stride, pads, dilation), padding
+
+
+def _channels_last(input: jax.Array, dims: int) -> jax.Array:
+    x = input[None] if input.ndim == dims + 1 else input
+    return jnp.moveaxis(x, 1, -1)
+
+
+def _channels_first(result: jax.Array, input: jax.Array) -> jax.Array:
+    result = jnp.moveaxis(result, -1, 1)
+    return result if result.ndim == input.ndim else result[0]
+
+
+# --------------------------------------------------------------------------------------------
+# Operations.
+
+
+def _max_pooling(input, kernel_size, stride, padding, dilation, ceil_mode, indices, name):
+    _refuse(name, input.dtype, () if name == "max_pool1d" else tuple(_TYPE_NAMES)[1:6])
+    kernel, geometry, _ = _geometry(input, kernel_size, stride, padding, dilation, ceil_mode, name)
+    x = _channels_last(input, len(kernel))
+    value, index = _max_pool(x, kernel, geometry, indices)
+    value = _channels_first(value, input)
+    return (value, _channels_first(index, input)) if indices else value
+
+
+def _divisor(size, kernel, geometry, padding, include_pad) -> np.ndarray | int:
+    """Return how many elements each window counts, (*output, 1), or one number for all."""
+    counts = np.ones((1,) * len(kernel), np.int64)
+    outputs = output_size(size, kernel, geometry)
+    for axis, (n, out, k, pad) in enumerate(zip(size, outputs, kernel, padding, strict=True)):
+        start = np.arange(out) * geometry.stride[axis] - pad
+        stop = np.minimum(start + k, n + pad)
+        if not include_pad:
+            start, stop = np.maximum(start, 0), np.minimum(stop, n)
+        shape = [1] * len(kernel)
+        shape[axis] = out
+        counts = counts * (stop - start).reshape(shape)
+    return int(counts.flat[0]) if (counts == counts.flat[0]).all() else counts[..., None]
+
+
+def _avg_pooling(
+    input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, name
+):
+    dims = int(name[-2])
+    kernel, geometry, padding = _geometry(input, kernel_size, stride, padding, 1, ceil_mode, name)
+    if divisor_override == 0:
+        raise RuntimeError("divisor must be not zero")
+    _refuse("avg_pool2d" if dims == 1 else name, input.dtype, ("int64",))
+    half = input.dtype in (jnp.float16, jnp.bfloat16)
+    x = _channels_last(input, dims).astype(jnp.float32 if half else input.dtype)
+    divisor = divisor_override
+    if divisor is None:
+        divisor = _divisor(x.shape[1:-1], kernel, geometry, padding, count_include_pad)
+    total = _sum_pool(x, kernel, geometry)
+    divisor = jnp.asarray(divisor, x.dtype)
+    # lax.div rounds integers towards zero, as PyTorch does.
+    mean = lax.div(total, jnp.broadcast_to(divisor, total.shape))
+    return _channels_first(mean.astype(input.dtype), input)
+
+
+def _adaptive(input, output_size, name) -> tuple[jax.Array, tuple[int, ...]]:
+    """Check an adaptive call; return the channels-last input and the output size."""
+    dims, shape = int(name[-2]), list(input.shape)
+    values = (output_size,) * dims if isinstance(output_size, int) else tuple(output_size)
+    if dims == 1 and len(values) != 1:
+        raise RuntimeError(f"{name}() argument 'output_size' should contain one int (got "
+                           f"{len(values)})")  # fmt: skip
+    if len(values) != dims:
+        if "max" in name:
+            raise RuntimeError(f"{name}(): internal error: output_size.size() must be {dims}")
+        raise RuntimeError(f"{name}: output_size must be {dims}")
+    if input.ndim not in (dims + 1, dims + 2):
+        if dims == 1:
+            raise RuntimeError(
+                f"Expected 2 to 3 dimensions, but got {input.ndim}-dimensional tensor for "
+                f"argument #1 'self' (while checking arguments for {name})"
+            )
+        colon = ":" if "max" in name else ""
+        raise RuntimeError(
+            f"{name}(): Expected {dims + 1}D or {dims + 2}D tensor, but got{colon} {shape}"
+        )
+    size = shape[-dims:]
+    values = tuple(n if v is None else v for v, n in zip(values, size, strict=True))
+    if any(v < 0 for v in values):
+        if "max" in name:
+            worst = next(v for v in values if v < 0)
+            full = shape[:-dims] + list(values)
+            raise RuntimeError(f"Trying to create tensor with negative dimension {worst}: {full}")
+        raise RuntimeError(
+            f"{name}: elements of output_size must be greater than or equal to 0 but received "
+            "{" + ", ".join(map(str, values)) + "}"
+        )
+    for axis in range(input.ndim - dims - (1 if "max" in name else 0), input.ndim):
+        if shape[axis] == 0:
+            raise RuntimeError(
+                f"{name}(): Expected input to have non-zero size for non-batch dimensions, but "
+                f"input has sizes {shape} with dimension {axis} being empty"
+            )
+    _refuse(name.replace("1d", "2d"), input.dtype)
+    return _channels_last(input, dims), values
+
+
+def _exact_tiles(size, out) -> tuple[tuple[int, ...], Geometry] | None:
+    if any(o == 0 or n % o for n, o in zip(size, out, strict=True)):
+        return None
+    kernel = tuple(n // o for n, o in zip(size, out, strict=True))
+    return kernel, Geometry(kernel, ((0, 0),) * len(kernel), (1,) * len(kernel))
+
+
+def _adaptive_avg(input, output_size, name):
+    x, out = _adaptive(input, output_size, name)
+    size = x.shape[1:-1]
+    half = input.dtype in (jnp.float16, jnp.bfloat16)
+    x = x.astype(jnp.float32 if half else x.dtype)
+    exact = _exact_tiles(size, out)
+    if exact:
+        x = _sum_pool(x, *exact) / math.prod(exact[0])
+    else:
+        # A mean over a box is the mean of means, one dimension at a time.
+        for axis, (n, o) in enumerate(zip(size, out, strict=True)):
+            position, valid = _bins(n, o)
+            shape = (*position.shape, *[1] * (x.ndim - axis - 2))
+            windows = jnp.take(x, position, axis=axis + 1, mode="clip")
+            total = jnp.where(valid.reshape(shape), windows, 0).sum(axis + 2)
+            x = total / jnp.asarray(valid.sum(1).reshape(-1, *shape[2:]), x.dtype)
+    return _channels_first(x.astype(input.dtype), input)
+
+
+def _adaptive_max(input, output_size, return_indices, name):
+    x, out = _adaptive(input, output_size, name)
+    size = x.shape[1:-1]
+    exact = _exact_tiles(size, out)
+    if exact:
+        value, index = _max_pool(x, *exact, return_indices)
+    else:
+        bins = [_bins(n, o) for n, o in zip(size, out, strict=True)]
+        positions, valid = [b[0] for b in bins], [b[1] for b in bins]
+        value, choice = _max_gathered(x, positions, valid)
+        kernel = tuple(p.shape[1] for p in positions)
+        index = _flat_index(choice, positions, size, kernel) if 0 not in out else choice
+    value = _channels_first(value, input)
+    return (value, _channels_first(index, input)) if return_indices else value
+
+
+_SHAPES = {1: "(N, C, W) or (C, W)", 2: "(N, C, H, W) or (C, H, W)"}
+_SHAPES[3] = "(N, C, D, H, W) or (C, D, H, W)"
+
+_MAX_DOC = """Take the maximum of each window of `input`, {shape}.
+
+Args:
+    kernel_size, stride, padding, dilation: an int or one per dimension; stride defaults to
+        the kernel's size, the padding counts as minus infinity.
+    ceil_mode: also use a last window that reaches past the padded input.
+    return_indices: also return where the maxima lie in the flattened spatial dimensions.
+
+Returns: the maxima, or (maxima, int64 indices). The first of equal values is chosen, and gets
+the whole gradient.
+
+Raises:
+    RuntimeError: shapes or settings do not fit, in PyTorch's words.
+
+Source: torch.nn.functional.max_pool{dims}d.
+"""
+
+_AVG_DOC = """Average each window of `input`, {shape}.
+
+Args:
+    kernel_size, stride, padding: an int or one per dimension; stride defaults to the kernel's.
+    ceil_mode: also use a last window that reaches past the padded input.
+    count_include_pad: divide by the window's size, its padding included.
+    divisor_override: divide by this number instead.
+
+Returns: the means, in the type of `input`.
+
+Raises:
+    RuntimeError: shapes or settings do not fit, in PyTorch's words.
+
+Source: torch.nn.functional.avg_pool{dims}d.
+"""
+
+_ADAPTIVE_DOC = """Divide `input`, {shape}, into `output_size` boxes and take the {what} of each.
+
+Boxes may overlap by one element where sizes do not divide. `output_size` is an int or one per
+dimension, None keeping that dimension's size.
+
+Raises:
+    RuntimeError: shapes or sizes do not fit, in PyTorch's words.
+
+Source: torch.nn.functional.adaptive_{kind}_pool{dims}d.
+"""
+
+
+def _declare_max(dims: int) -> None:
+    name = f"max_pool{dims}d"
+    doc = _MAX_DOC.format(shape=_SHAPES[dims], dims=dims)
+    node = "SqueezeBackward1" if dims == 1 else f"MaxPool{dims}DWithIndicesBackward0"
+
+    @op(name=name, module="nn.functional", grad_name=node, doc=doc)
+    def max_pool(
+        input: Tensor,
+        kernel_size: Ints,
+        stride: Ints | None = None,
+        padding: Ints = 0,
+        dilation: Ints = 1,
+        ceil_mode: Bool = False,
+        return_indices: Bool = False,
+    ):
+        return _max_pooling(
+            input, kernel_size, stride, padding, dilation, ceil_mode, return_indices, name
+        )
+
+
+def _declare_avg(dims: int) -> None:
+    name = f"avg_pool{dims}d"
+    doc = _AVG_DOC.format(shape=_SHAPES[dims], dims=dims)
+
+    if dims == 1:
+
+        @op(name=name, module="nn.functional", grad_name="SqueezeBackward1", doc=doc)
+        def avg_pool1d(
+            input: Tensor,
+            kernel_size: Ints,
+            stride: Ints | None = None,
+            padding: Ints = 0,
+            ceil_mode: Bool = False,
+            count_include_pad: Bool = True,
+        ):
+            return _avg_pooling(
+                input, kernel_size, stride, padding, ceil_mode, count_include_pad, None, name
+            )
+
+        return
+
+    @op(name=name, module="nn.functional", grad_name=f"AvgPool{dims}DBackward0", doc=doc)
+    def avg_pool(
+        input: Tensor,
+        kernel_size: Ints,
+        stride: Ints | None = None,
+        padding: Ints = 0,
+        ceil_mode: Bool = False,
+        count_include_pad: Bool = True,
+        divisor_override: Int | None = None,
+    ):
+        return _avg_pooling(
+            input,
+            kernel_size,
+            stride,
+            padding,
+            ceil_mode,
+            count_include_pad,
+            divisor_override,
+            name,
+        )
+
+
+def _declare_adaptive(dims: int) -> None:
+    average, maximum = f"adaptive_avg_pool{dims}d", f"adaptive_max_pool{dims}d"
+    text = {"shape": _SHAPES[dims], "dims": dims}
+    node = f"Pool{dims}DBackward0" if dims > 1 else None
+
+    @op(
+        name=average,
+        module="nn.functional",
+        grad_name=f"AdaptiveAvg{node}" if node else "SqueezeBackward1",
+        doc=_ADAPTIVE_DOC.format(what="mean", kind="avg", **text),
+    )
+    def adaptive_avg_pool(input: Tensor, output_size: Static):
+        return _adaptive_avg(input, output_size, average)
+
+    @op(
+        name=maximum,
+        module="nn.functional",
+        grad_name=f"AdaptiveMax{node}" if node else "SqueezeBackward1",
+        doc=_ADAPTIVE_DOC.format(what="maximum", kind="max", **text),
+    )
+    def adaptive_max_pool(input: Tensor, output_size: Static, return_indices: Bool = False):
+        return _adaptive_max(input, output_size, return_indices, maximum)
+
+
+for _dims in (1, 2, 3):
+    _declare_max(_dims)
+    _declare_avg(_dims)
+    _declare_adaptive(_dims)
