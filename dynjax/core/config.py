@@ -1,0 +1,27 @@
+"""Settings that a program may change at run time; importing changes nothing outside dynjax."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Config:
+    """Bounds of what dynjax keeps, and what it reports.
+
+    Attributes:
+        node_budget: operations a trace may hold before it is flushed on its own.
+        max_programs: compiled programs kept (least recently used goes).
+        max_steps: recorded trie positions kept over all traces.
+        max_kernels: operations with settled types kept.
+        explain: print one line for every compile.
+    """
+
+    node_budget: int = 4096
+    max_programs: int = 512
+    max_steps: int = 400_000
+    max_kernels: int = 20_000
+    explain: bool = False
+
+
+config = Config()

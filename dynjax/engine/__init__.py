@@ -1,0 +1,1 @@
+"""Recording operations into traces and running them as XLA programs."""

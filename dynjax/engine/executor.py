@@ -1,0 +1,358 @@
+"""The executor: runs traces. What is compiled, what is kept, what is donated is decided here.
+
+`flush` is the only way from a trace to arrays. A policy (see `policies`) decides how a program
+runs; today there is one, compile whole.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from sys import getrefcount
+from typing import Any
+
+import jax
+import numpy as np
+from jax.core import Tracer
+
+from ..core.config import config
+from ..core.devices import get_default_device
+from . import explain
+from .lower import Lowered, lower, pack, unpack
+from .trace import Step, Trace, eager_trie, path_of, runner, state
+from .value import Value
+
+# Set by autograd: keeps the tape of results whose graph is still to be walked.
+keep_tape: Callable[[Trace, list[Value]], bool] = lambda trace, live: False  # noqa: E731
+
+# References to a value that nobody else holds, counted inside the loops below.
+_DEAD_RESULT = 3  # trace.vals, the loop variable, getrefcount's argument
+_DEAD_LEAF = 4  # trace.leaves, the list of leaves, the loop variable, the argument
+_LONE_ARRAY = 2  # Value.array, getrefcount's argument
+
+
+class Program:
+    """A compiled computation.
+
+    Attributes:
+        run: the compiled function, taking leaf arrays and, if any, the packed numbers.
+        seconds: what compiling took.
+    """
+
+    __slots__ = ("run", "seconds")
+
+    def __init__(self, run: Callable[..., Sequence[Any]], seconds: float) -> None:
+        self.run, self.seconds = run, seconds
+
+
+class Plan:
+    """How a trace that ends at one step with one set of live results is run."""
+
+    __slots__ = ("lowered", "aliasable", "programs", "numbers", "packed", "wide", "runs")
+
+    def __init__(self, lowered: Lowered) -> None:
+        self.lowered = lowered
+        free = [(a.shape, a.dtype) for a in lowered.out_avals]
+        aliasable = []
+        for k, kind in enumerate(lowered.kinds):
+            aval = (tuple(kind.shape), kind.dtype.np)
+            if aval in free:
+                aliasable.append(k)
+        self.aliasable = aliasable
+        self.programs: dict[tuple[int, ...], Program] = {}
+        self.numbers: list | None = None
+        self.packed: Any = None
+        self.runs = 0
+        self.wide = any(k.dtype.np.itemsize >= 8 for k in lowered.kinds)
+
+
+class ProgramCache:
+    """Compiled programs by what they compute, bounded: least recently used goes."""
+
+    def __init__(self) -> None:
+        self.programs: OrderedDict[Hashable, Program] = OrderedDict()
+        self.lock = threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], Program]) -> Program:
+        with self.lock:
+            program = self.programs.get(key)
+            if program is not None:
+                self.programs.move_to_end(key)
+                return program
+        program = make()
+        with self.lock:
+            self.programs[key] = program
+            while len(self.programs) > config.max_programs:
+                self.programs.popitem(last=False)
+        return program
+
+
+programs = ProgramCache()
+
+
+def flush() -> None:
+    """Run everything recorded on this thread; returns when it is dispatched, not when it is done.
+
+    Raises:
+        RuntimeError: an operation failed when run; names it and the line that recorded it.
+    """
+    trace = state.trace
+    if trace.parent is not None:
+        raise RuntimeError("a value was observed inside a part that is being captured")
+    if trace.cur is trace.trie.root:
+        return
+    live = [v for v in trace.vals if getrefcount(v) > _DEAD_RESULT]
+    if keep_tape(trace, live):
+        live = None
+        live = [v for v in trace.vals if getrefcount(v) > _DEAD_RESULT]
+    if live:
+        _run(trace, live)
+    _close(trace)
+
+
+def _close(trace: Trace) -> None:
+    """Put an empty trace in place of one that has run."""
+    state.restart()
+    trace.vals = []
+    trace.leaves = {}
+    trace.numbers = {}
+    if not trace.python:
+        trace.nodes = None
+
+
+def materialize(value: Value) -> Any:
+    """The array of a value; flushes the trace that computes it."""
+    while value.array is None:
+        trace = value.trace
+        if trace is state.trace:
+            flush()
+        elif trace is None:
+            raise RuntimeError("this tensor was to be computed by an operation that failed")
+        else:
+            _peek(trace, value)
+    return value.array
+
+
+def _peek(trace: Trace, value: Value) -> None:
+    """Compute a value of another thread's open trace, leaving that trace as it is."""
+    path = [s for s in path_of(trace.cur)]
+    leaves = list(trace.leaves)
+    numbers = dict(trace.numbers)
+    lowered = lower(path, [value.idx])
+    arrays = [materialize(leaves[k]) for k in lowered.leaves]
+    plan = Plan(lowered)
+    program = _compile(plan, (), trace)
+    try:
+        (array,) = _call(program, plan, arrays, numbers)
+    except RuntimeError:
+        if value.array is None:  # the owner may have flushed (and donated) meanwhile
+            raise
+    else:
+        value.array = array
+
+
+def _run(trace: Trace, live: list[Value]) -> None:
+    step = trace.cur
+    key = tuple([v.idx for v in live])
+    plan = step.programs.get(key)
+    if plan is None:
+        plan = step.programs[key] = Plan(lower(path_of(step), key))
+        if len(step.programs) > 64:
+            step.programs.pop(next(iter(step.programs)))
+    leaves = list(trace.leaves)
+    used = plan.lowered.leaves
+    arrays = [leaves[k].array for k in used]
+    if None in map(type, arrays) or any(a is None for a in arrays):
+        raise RuntimeError("a tensor that this computation needs failed to be computed")
+    donate = _donatable(plan, leaves, used)
+    program = plan.programs.get(donate)
+    if any(isinstance(a, Tracer) for a in arrays):
+        outs = _call(Program(_body(plan), 0.0), plan, arrays, trace.numbers)
+        _commit(live, outs, plan)
+        return
+    if program is None:
+        program = _compile(plan, donate, trace)
+        plan.programs[donate] = program
+    if plan.runs:
+        _settle(leaves, used, arrays)
+    plan.runs += 1
+    if not donate:
+        try:
+            outs = _call(program, plan, arrays, trace.numbers)
+        except Exception as error:
+            _blame(trace, live, plan, error)
+            raise
+        _commit(live, outs, plan)
+        return
+    # Donated inputs are gone once it runs: a Ctrl-C waits until the results are in place.
+    with _interrupts_held():
+        outs = _call(program, plan, arrays, trace.numbers)
+        _commit(live, outs, plan)
+
+
+def _commit(live: list[Value], outs: Sequence[Any], plan: Plan) -> None:
+    for value, k in zip(live, plan.lowered.outputs, strict=True):
+        value.array = outs[k]
+        value.trace = None
+
+
+def _donatable(plan: Plan, leaves: list[Value], used: tuple[int, ...]) -> tuple[int, ...]:
+    """Positions of arguments that nobody but this trace holds and a result can overwrite."""
+    donate = []
+    for k in plan.aliasable:
+        value = leaves[used[k]]
+        if (
+            getrefcount(value) <= _DEAD_LEAF
+            and getrefcount(value.array) <= _LONE_ARRAY + 1  # and the list of arguments
+            and type(value.array) is not np.ndarray
+        ):
+            donate.append(k)
+    return tuple(donate)
+
+
+def _settle(leaves: list[Value], used: tuple[int, ...], arrays: list[Any]) -> None:
+    """Send host arrays that are used again to the device once, rather than at every call."""
+    host = [(k, leaves[i]) for k, i in enumerate(used) if type(arrays[k]) is np.ndarray]
+    if not host:
+        return
+    again = [(k, v) for k, v in host if getrefcount(v) > _DEAD_LEAF + 1]
+    if again:
+        with jax.enable_x64(True):
+            sent = jax.device_put([arrays[k] for k, _ in again])
+        for (k, v), array in zip(again, sent, strict=True):
+            arrays[k] = v.array = array
+
+
+def _call(program: Program, plan: Plan, arrays: list[Any], numbers: dict[int, Any]) -> Any:
+    lowered = plan.lowered
+    if lowered.floats or lowered.ints:
+        now = [numbers[i] for i in lowered.floats] + [numbers[i] for i in lowered.ints]
+        if now != plan.numbers:
+            n = len(lowered.floats)
+            plan.numbers, plan.packed = now, pack(now[:n], now[n:])
+        elif type(plan.packed) is np.ndarray:
+            plan.packed = jax.device_put(plan.packed)
+        arrays = [*arrays, plan.packed]
+    if plan.wide and any(type(a) is np.ndarray for a in arrays):
+        with jax.enable_x64(True):
+            return program.run(*arrays)
+    return program.run(*arrays)
+
+
+def _body(plan: Plan) -> Callable[..., list]:
+    lowered = plan.lowered
+    n, n_floats, n_ints = len(lowered.leaves), len(lowered.floats), len(lowered.ints)
+
+    def dynjax_step(*args: Any) -> list:
+        with jax.enable_x64(True):
+            floats = ints = ()
+            if n_floats or n_ints:
+                floats, ints = unpack(args[n], n_floats, n_ints)
+            return lowered.fn(args[:n], floats, ints)
+
+    return dynjax_step
+
+
+def _compile(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
+    lowered = plan.lowered
+
+    def make() -> Program:
+        began = time.perf_counter()
+        avals = []
+        home = get_default_device()
+        elsewhere = None
+        for kind in lowered.kinds:
+            sharding = None
+            if kind.device != home:
+                elsewhere = kind.device
+                sharding = jax.sharding.SingleDeviceSharding(kind.device.jax)
+            avals.append(jax.ShapeDtypeStruct(kind.shape, kind.dtype.np, sharding=sharding))
+        n_numbers = len(lowered.floats) + len(lowered.ints)
+        if n_numbers:
+            avals.append(jax.ShapeDtypeStruct((2 * n_numbers,), np.uint32))
+        where = (elsewhere or _made_on(lowered) or home).jax
+        with jax.enable_x64(True), jax.default_device(where):
+            jitted = jax.jit(_body(plan), donate_argnums=donate, keep_unused=True)
+            compiled = jitted.lower(*avals).compile()
+        program = Program(compiled, time.perf_counter() - began)
+        explain.report(trace, lowered, program.seconds, len(programs.programs) + 1)
+        return program
+
+    return programs.get((lowered.key, donate), make)
+
+
+def _made_on(lowered: Lowered) -> Any:
+    """The device of a computation without inputs."""
+    return lowered.steps[0].kind.device if lowered.steps and lowered.steps[0].kind else None
+
+
+def _blame(trace: Trace, live: list[Value], plan: Plan, error: Exception) -> None:
+    """Add to an error of the whole program which of its operations, recorded where, it fails in."""
+    lines = []
+    for step in plan.lowered.steps[-1:]:
+        lines.append(f"last of {len(plan.lowered.steps)} operations: {step.kernel.op}")
+        if step.source:
+            lines.append(f"recorded at {step.source}")
+        if step.module_path:
+            lines.append(f"in module {step.module_path!r}")
+    error.add_note("while running a recorded trace; " + ", ".join(lines))
+
+
+class _interrupts_held:
+    """Defers KeyboardInterrupt on the main thread for the few lines between run and commit."""
+
+    __slots__ = ("old", "caught")
+
+    def __enter__(self) -> None:
+        self.caught = None
+        self.old = None
+        if threading.current_thread() is threading.main_thread():
+            old = signal.getsignal(signal.SIGINT)
+            if callable(old):
+                self.old = old
+                signal.signal(signal.SIGINT, self._catch)
+
+    def _catch(self, *args: Any) -> None:
+        self.caught = args
+
+    def __exit__(self, *exc: Any) -> None:
+        if self.old is not None:
+            signal.signal(signal.SIGINT, self.old)
+            if self.caught is not None:
+                self.old(*self.caught)
+
+
+class eager:
+    """Context manager: every operation runs as soon as it is recorded.
+
+    For debugging: failures and values appear at the line that causes them. Slower; results are
+    the same.
+    """
+
+    def __enter__(self) -> eager:
+        flush()
+        self._trie = state.trace.trie
+        self._swap(eager_trie)
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        flush()
+        self._swap(self._trie)
+
+    @staticmethod
+    def _swap(trie: Any) -> None:
+        state.trace.trie = trie
+        state.restart()
+
+
+def synchronize() -> None:
+    """Flush, and wait until everything dispatched from this thread's values has run."""
+    flush()
+
+
+runner.flush = flush
+runner.materialize = materialize
+__all__ = ["Step", "eager", "flush", "materialize"]

@@ -1,0 +1,205 @@
+"""A kernel: an operation with its types, shapes and structure settled, as a pure JAX function."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend import core as jex
+
+from ..core.config import config
+
+
+class Kernel:
+    """A pure function of arrays and run-time numbers; one object for each distinct key.
+
+    Attributes:
+        op: the operation's name, as `grad_fn` and pictures show it.
+        grad_name: the name its tape node carries.
+        key: every static value that distinguishes it from other kernels.
+        fn: takes `n_arrays` arrays, then the numbers as 0-d arrays; returns a tuple of arrays.
+        in_avals: shapes and types of the array inputs.
+        numbers: the type (float or int) of each run-time number.
+        out_avals: shapes and types of the results.
+        saves: what PyTorch keeps of this operation for backward: "result", names, or None (then
+            the inputs that its vjp reads).
+        is_alias: results are the inputs unchanged.
+    """
+
+    __slots__ = (
+        "op", "grad_name", "key", "fn", "in_avals", "numbers", "out_avals", "saves", "is_alias",
+        "_vjps", "_needs", "__weakref__",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        op: str,
+        key: Hashable,
+        fn: Callable[..., tuple],
+        in_avals: Sequence[jax.ShapeDtypeStruct],
+        numbers: Sequence[type] = (),
+        *,
+        grad_name: str | None = None,
+        saves: Any = None,
+        is_alias: bool = False,
+        out_avals: tuple[jax.ShapeDtypeStruct, ...] | None = None,
+    ) -> None:
+        self.op = op
+        self.grad_name = grad_name or camel(op) + "Backward0"
+        self.key = key
+        self.fn = fn
+        self.in_avals = tuple(in_avals)
+        self.numbers = tuple(numbers)
+        self.saves = saves
+        self.is_alias = is_alias
+        self._vjps: dict = {}
+        self._needs: dict = {}
+        if out_avals is None:
+            out_avals = infer(fn, self.in_avals, self.numbers)
+        self.out_avals = out_avals
+
+    def vjp(self, wrt: tuple[int, ...], given: tuple[int, ...]) -> Kernel:
+        """The kernel of this one's vector-Jacobian product.
+
+        Args:
+            wrt: which array inputs to differentiate.
+            given: which results have a cotangent (the others count as zero).
+
+        Returns:
+            A kernel from (the inputs that `needs(wrt)` names, cotangents, numbers) to the
+            gradients of `wrt`.
+        """
+        found = self._vjps.get((wrt, given))
+        if found is None:
+            needs = self.needs(wrt)
+            found = self._vjps[wrt, given] = Kernel(
+                self.op + "_backward",
+                ("vjp", self.key, wrt, given),
+                self._vjp_fn(wrt, given, needs),
+                [self.in_avals[i] for i in needs] + [self.out_avals[k] for k in given],
+                self.numbers,
+                grad_name=self.grad_name + "Backward0",
+                out_avals=tuple(self.in_avals[i] for i in wrt),
+            )
+        return found
+
+    def _vjp_fn(
+        self, wrt: tuple[int, ...], given: tuple[int, ...], needs: Sequence[int]
+    ) -> Callable[..., tuple]:
+        fn, in_avals = self.fn, self.in_avals
+
+        def vjp_fn(*args: Any) -> tuple:
+            kept = dict(zip(needs, args, strict=False))
+            cotangents = args[len(needs) : len(needs) + len(given)]
+            numbers = args[len(needs) + len(given) :]
+            # What the product does not read may be anything of the right type.
+            full = [
+                kept[i] if i in kept else jnp.zeros(a.shape, a.dtype)
+                for i, a in enumerate(in_avals)
+            ]
+
+            def partial(*active: Any) -> tuple:
+                inputs = list(full)
+                for i, a in zip(wrt, active, strict=True):
+                    inputs[i] = a
+                results = fn(*inputs, *numbers)
+                return tuple(results[k] for k in given)
+
+            _, pull = jax.vjp(partial, *(full[i] for i in wrt))
+            return pull(tuple(cotangents))
+
+        return vjp_fn
+
+    def needs(self, wrt: tuple[int, ...]) -> tuple[int, ...]:
+        """Which array inputs the vjp reads, by dead-code elimination of its jaxpr."""
+        needs = self._needs.get(wrt)
+        if needs is None:
+            n = len(self.in_avals)
+            given = tuple(k for k, o in enumerate(self.out_avals) if is_inexact(o.dtype))
+            with jax.enable_x64(True):
+                numbers = [jax.ShapeDtypeStruct((), _NUMBER[t]) for t in self.numbers]
+                closed = jax.make_jaxpr(self._vjp_fn(wrt, given, range(n)))(
+                    *self.in_avals, *(self.out_avals[k] for k in given), *numbers
+                )
+            used = read_inputs(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
+            needs = self._needs[wrt] = tuple(i for i in range(n) if used[i])
+        return needs
+
+    def __repr__(self) -> str:
+        return f"<kernel {self.op}>"
+
+
+_NUMBER = {float: np.dtype(np.float64), int: np.dtype(np.int64)}
+
+
+def infer(
+    fn: Callable[..., tuple], in_avals: Sequence[jax.ShapeDtypeStruct], numbers: Sequence[type]
+) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """Shapes and types of the results of `fn`; a bad call fails here, with the body's own error."""
+    with jax.enable_x64(True):
+        scalars = [jax.ShapeDtypeStruct((), _NUMBER[t]) for t in numbers]
+        return tuple(jax.eval_shape(fn, *in_avals, *scalars))
+
+
+def is_inexact(dtype: Any) -> bool:
+    """Whether gradients can flow through this type."""
+    return jnp.issubdtype(dtype, jnp.inexact)
+
+
+def camel(name: str) -> str:
+    """PyTorch's spelling of an operation in node names: log_softmax -> LogSoftmax."""
+    return "".join(part[:1].upper() + part[1:] for part in name.strip("_").split("_"))
+
+
+def read_inputs(jaxpr: jex.Jaxpr, live_outs: Sequence[bool]) -> list[bool]:
+    """Which inputs of a jaxpr its live outputs depend on."""
+    live = {v for v, on in zip(jaxpr.outvars, live_outs, strict=True) if on and _is_var(v)}
+    for eqn in reversed(jaxpr.eqns):
+        outs = [v in live for v in eqn.outvars]
+        if not any(outs):
+            continue
+        inner = _called(eqn)
+        reads = read_inputs(inner, outs) if inner is not None else [True] * len(eqn.invars)
+        live.update(v for v, on in zip(eqn.invars, reads, strict=True) if on and _is_var(v))
+    return [v in live for v in jaxpr.invars]
+
+
+def _is_var(v: Any) -> bool:
+    return not isinstance(v, jex.Literal)
+
+
+def _called(eqn: Any) -> jex.Jaxpr | None:
+    """The body of a call-like equation whose inputs and outputs match it one to one."""
+    if eqn.primitive.name not in ("jit", "pjit", "closed_call", "custom_jvp_call", "remat2"):
+        return None
+    body = eqn.params.get("jaxpr") or eqn.params.get("call_jaxpr")
+    body = getattr(body, "jaxpr", body)
+    matches = body is not None and len(body.invars) == len(eqn.invars)
+    return body if matches else None
+
+
+class KernelCache:
+    """Kernels by key, bounded: the least recently made go."""
+
+    def __init__(self) -> None:
+        self._kernels: OrderedDict[Hashable, Kernel] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], Kernel]) -> Kernel:
+        """The kernel of this key, made by `make` where it is new."""
+        kernel = self._kernels.get(key)
+        if kernel is None:
+            kernel = make()
+            with self._lock:
+                kernel = self._kernels.setdefault(key, kernel)
+                while len(self._kernels) > config.max_kernels:
+                    self._kernels.popitem(last=False)
+        return kernel
+
+
+kernels = KernelCache()

@@ -1,0 +1,367 @@
+"""The trace: work not yet run, kept as a position in a trie of recorded operations.
+
+A step of the trie is one recorded event: an array entering from outside (a leaf), or a kernel
+applied to earlier values. Recording looks the event up among the current step's children; a hit
+gives the next step, with the results' kinds already known, so that nothing is inferred, hashed
+or checked again. Values are numbered in order of appearance, leaves included.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+from ..core.config import config
+from ..core.devices import get_default_device
+from ..core.dtypes import of as dtype_of
+from . import frames
+from .kernel import Kernel, is_inexact
+from .value import Kind, Value, kind_of
+
+_new = object.__new__
+
+
+class Step:
+    """A position in the trie.
+
+    Attributes:
+        next: the events that were ever recorded from here.
+        parent, key: where it hangs.
+        kernel: what it runs; None for a leaf and for a mark (such as "overwritten").
+        refs: the kernel's array inputs, as value indices.
+        numbers: the kernel's number inputs, as indices into the trace's numbers.
+        kinds, kind: what it yields; the first of them.
+        base: index of its first result. n, nnum, depth: values, numbers, events up to here.
+        inputs: leaves up to here.
+        args: the static arguments, for the tape's pictures and messages.
+        source, module_path: where the user's code recorded it first.
+        programs: what was compiled for traces that ended here.
+        wrap: makes an operation's result of its tensors where it is more than one tensor.
+        views: for a view operation, how to read and write each result.
+    """
+
+    __slots__ = (
+        "next", "parent", "key", "kernel", "refs", "numbers", "kinds", "kind", "base", "n", "nnum",
+        "depth", "inputs", "args", "source", "module_path", "programs", "wrap", "views",
+        "__weakref__",
+    )  # fmt: skip
+
+
+def _root() -> Step:
+    step = Step()
+    step.next, step.parent, step.key, step.kernel = {}, None, None, None
+    step.refs, step.numbers, step.kinds, step.kind = (), (), (), None
+    step.base = step.n = step.nnum = step.depth = step.inputs = 0
+    step.args, step.source, step.module_path, step.programs = None, None, "", {}
+    step.wrap = step.views = None
+    return step
+
+
+class Trie:
+    """The recorded traces of one mode, bounded: past `config.max_steps` it starts afresh.
+
+    Args:
+        budget: how many events a trace may hold before it is flushed.
+        eager: operations run at once; nothing is remembered, so that every one takes the slow way.
+    """
+
+    def __init__(self, budget: Callable[[], int], eager: bool = False) -> None:
+        self.root = _root()
+        self.eager = eager
+        self.budget = budget
+        self.steps = 0
+        self.lock = threading.Lock()
+
+    def grow(self, parent: Step, key: Hashable) -> Step:
+        """A new step under `parent`; the caller fills it and then calls `hang`."""
+        step = Step()
+        step.parent, step.key, step.kernel = parent, key, None
+        step.next, step.programs = {}, {}
+        step.refs, step.numbers, step.kinds, step.kind = (), (), (), None
+        step.base = step.n = parent.n
+        step.nnum, step.depth, step.inputs = parent.nnum, parent.depth + 1, parent.inputs
+        step.args, step.source, step.module_path = None, None, ""
+        step.wrap = step.views = None
+        return step
+
+    def hang(self, step: Step) -> Step:
+        """Put a finished step into its parent; returns the one that another thread hung first."""
+        if self.eager:
+            return step
+        with self.lock:
+            self.steps += 1
+            if self.steps > config.max_steps:
+                self.steps = 0
+                self.root = _root()
+        return step.parent.next.setdefault(step.key, step)
+
+    def clear(self) -> None:
+        """Forget everything recorded."""
+        with self.lock:
+            self.steps = 0
+            self.root = _root()
+
+
+lazy_trie = Trie(lambda: config.node_budget)
+eager_trie = Trie(lambda: 1, eager=True)
+
+
+class Trace:
+    """Work recorded and not yet run.
+
+    Attributes:
+        cur: the position in the trie.
+        grad: whether the tape is recorded (PyTorch's grad mode).
+        leaves: values that entered from outside, in order, with their indices.
+        vals: values that steps produced; strong references, so that at a flush the reference
+            count says which of them anybody else still holds.
+        numbers: run-time numbers by position (a dict, so that an interrupted recording leaves
+            nothing misplaced).
+        owners: for leaves with gradient, index -> tape position (see Value.node).
+        freed: indices whose graph backward has consumed.
+        nodes: tape nodes built so far, by step base.
+        parent: the trace that this one is being captured for, if any.
+        python: whether hooks or Python functions hang on the tape: no replayed backward then.
+        miss: the first step that had to be made for this trace, for explain.
+    """
+
+    __slots__ = (
+        "cur", "grad", "leaves", "vals", "numbers", "owners", "freed", "nodes", "parent", "python",
+        "miss", "trie", "inference",
+    )  # fmt: skip
+
+    def __init__(self, trie: Trie, grad: bool = True, parent: Trace | None = None) -> None:
+        self.trie = trie
+        self.cur = trie.root
+        self.grad = grad
+        self.leaves: dict[Value, int] = {}
+        self.vals: list[Value] = []
+        self.numbers: dict[int, Any] = {}
+        self.owners: dict[int, Any] = {}
+        self.freed: frozenset[int] | set[int] = frozenset()
+        self.nodes: dict[int, Any] | None = None
+        self.parent = parent
+        self.python = False
+        self.miss: Step | None = None
+        self.inference = False
+
+    def enter(self, value: Value) -> int:
+        """The index of a value from outside, which becomes a leaf of this trace."""
+        idx = self.leaves.get(value)
+        if idx is not None:
+            return idx
+        if value.trace is self:
+            return value.idx
+        if value.trace is not None and value.trace is not self.parent:
+            runner.materialize(value)
+        step = self.cur.next.get(value.kind)
+        if step is None:
+            step = self.trie.grow(self.cur, value.kind)
+            step.kind, step.kinds = value.kind, (value.kind,)
+            step.n, step.inputs = step.base + 1, step.inputs + 1
+            step = self.trie.hang(step)
+            if self.miss is None:
+                self.miss = step
+        if value.kind.requires_grad:
+            self.owners[step.base] = value.node
+        # No call between these two: an interrupt sees both or neither.
+        self.leaves[value] = step.base
+        self.cur = step
+        return step.base
+
+    def ref(self, value: Value) -> int:
+        """The index of any value in this trace."""
+        return value.idx if value.trace is self else self.enter(value)
+
+    def owns(self, value: Value) -> bool:
+        """Whether the value already has an index here."""
+        return value.trace is self or value in self.leaves
+
+    def record(
+        self,
+        kernel: Kernel,
+        values: Sequence[Value],
+        numbers: Sequence[Any] = (),
+        grad: bool | None = None,
+        mark: Hashable = None,
+        args: Any = None,
+    ) -> list[Value]:
+        """Record one kernel over values; returns its results, still to be computed.
+
+        Args:
+            kernel: what to run.
+            values: its array inputs.
+            numbers: its run-time numbers.
+            grad: whether results may require grad; None for the mode in force.
+            mark: "leaf" to make the result a leaf that requires grad.
+            args: static arguments, for pictures.
+        """
+        if self.parent is None and self.cur.depth >= self.trie.budget():
+            runner.flush()
+            trace = state.trace
+            if trace is not self:
+                return trace.record(kernel, values, numbers, grad, mark, args)
+        refs = tuple([v.idx if v.trace is self else self.enter(v) for v in values])
+        grad = self.grad if grad is None else grad
+        key = (kernel, grad, mark, refs)
+        step = self.cur.next.get(key)
+        if step is None:
+            step = self.add(key, kernel, refs, values, grad, mark, args)
+        nnum = self.cur.nnum
+        for k, number in enumerate(numbers):
+            self.numbers[nnum + k] = number
+        self.cur = step
+        results = self.results(step)
+        if self.trie.eager and self.parent is None:
+            runner.flush()
+        return results
+
+    def add(
+        self,
+        key: Hashable,
+        kernel: Kernel,
+        refs: tuple[int, ...],
+        values: Sequence[Value],
+        grad: bool,
+        mark: Hashable = None,
+        args: Any = None,
+        kinds: tuple[Kind, ...] | None = None,
+    ) -> Step:
+        """Hang a new kernel step under the current position (which it does not move)."""
+        step = self.trie.grow(self.cur, key)
+        step.kernel, step.refs, step.args = kernel, refs, args
+        step.numbers = tuple(range(step.nnum, step.nnum + len(kernel.numbers)))
+        step.nnum += len(kernel.numbers)
+        device = _device_of(kernel, values)
+        track = grad and any(v.kind.requires_grad for v in values)
+        step.kinds = kinds or tuple(
+            kind_of(
+                aval.shape,
+                dtype_of(aval.dtype),
+                device,
+                mark == "leaf" or (track and is_inexact(aval.dtype)),
+                mark == "leaf",
+            )
+            for aval in kernel.out_avals
+        )
+        step.kind = step.kinds[0] if step.kinds else None
+        step.n += len(step.kinds)
+        step.source = frames.user_source()
+        step.module_path = frames.module_path(state.modules)
+        step = self.trie.hang(step)
+        if self.miss is None:
+            self.miss = step
+        return step
+
+    def results(self, step: Step) -> list[Value]:
+        """New values for what a step yields."""
+        out = []
+        idx = step.base
+        for kind in step.kinds:
+            value = _new(Value)
+            value.trace, value.idx, value.kind = self, idx, kind
+            value.array = value.node = value.watch = None
+            self.vals.append(value)
+            out.append(value)
+            idx += 1
+        return out
+
+    def mark(self, *key: Hashable) -> None:
+        """Record an event that computes nothing but must tell traces apart."""
+        step = self.cur.next.get(key)
+        if step is None:
+            step = self.trie.hang(self.trie.grow(self.cur, key))
+        self.cur = step
+
+    def path(self) -> list[Step]:
+        """The steps from the root to here."""
+        return path_of(self.cur)
+
+    def values_by_index(self) -> dict[int, Value]:
+        """Every value this trace can still name."""
+        found = {v.idx: v for v in self.vals}
+        found.update((i, v) for v, i in self.leaves.items())
+        return found
+
+
+def _device_of(kernel: Kernel, values: Sequence[Value]) -> Any:
+    """Where a result lives: with its inputs, which must agree (0-dim ones may be elsewhere)."""
+    if not values:
+        return state.device()
+    found = values[0].kind.device
+    anchored = bool(values[0].kind.shape)
+    for value in values[1:]:
+        other = value.kind.device
+        if other is found or other == found:
+            anchored = anchored or bool(value.kind.shape)
+        elif not value.kind.shape:
+            continue
+        elif not anchored:
+            found, anchored = other, True
+        else:
+            raise RuntimeError(
+                "Expected all tensors to be on the same device, but found at least two devices, "
+                f"{found} and {other}! (when checking arguments in {kernel.op})"
+            )
+    return found
+
+
+def path_of(step: Step) -> list[Step]:
+    """The steps from the root to `step`, in order."""
+    path = []
+    while step.parent is not None:
+        path.append(step)
+        step = step.parent
+    path.reverse()
+    return path
+
+
+class State(threading.local):
+    """What one thread has in hand.
+
+    Attributes:
+        trace: its open trace.
+        modules: the running Modules, outermost first.
+        on: the device of new tensors, or None for the default.
+    """
+
+    trace: Trace
+
+    def __init__(self) -> None:
+        self.trace = Trace(lazy_trie)
+        self.modules: list[Any] = []
+        self.on: Any = None
+
+    @property
+    def grad_enabled(self) -> bool:
+        """PyTorch's grad mode."""
+        return self.trace.grad
+
+    @grad_enabled.setter
+    def grad_enabled(self, mode: bool) -> None:
+        self.trace.grad = mode
+
+    def device(self) -> Any:
+        """The device on which tensors are made now."""
+        return self.on or get_default_device()
+
+    def restart(self) -> None:
+        """Open an empty trace in the same modes."""
+        old = self.trace
+        self.trace = new = Trace(old.trie, old.grad)
+        new.trie = old.trie
+        new.inference = old.inference
+
+
+state = State()
+
+
+class Runner:
+    """The executor's side of the trace; it stands above and fills these in."""
+
+    flush: Callable[[], None]
+    materialize: Callable[[Value], Any]
+
+
+runner = Runner()

@@ -1,0 +1,101 @@
+"""A Value: one immutable array, computed or still to be computed, and what is known of it."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
+
+from ..core.devices import device as Device
+from ..core.dtypes import dtype as DType
+from ..core.size import Size
+
+
+class Kind:
+    """What the recorder knows of a value before it exists; interned, so compared by identity.
+
+    Attributes:
+        shape: dimensions.
+        dtype: element type.
+        device: where it lives.
+        requires_grad: whether gradients flow to it.
+        leaf: whether it begins a tape (only meaningful with requires_grad).
+    """
+
+    __slots__ = ("shape", "dtype", "device", "requires_grad", "leaf", "__weakref__")
+
+    shape: Size
+    dtype: DType
+    device: Device
+    requires_grad: bool
+    leaf: bool
+
+    def with_grad(self, requires_grad: bool, leaf: bool) -> Kind:
+        """The same kind with other gradient properties."""
+        return kind_of(self.shape, self.dtype, self.device, requires_grad, leaf)
+
+    def __repr__(self) -> str:
+        dims = ",".join(map(str, self.shape))
+        grad = (", leaf" if self.leaf else ", grad") if self.requires_grad else ""
+        return f"{self.dtype!r}[{dims}]{grad}".replace("dynjax.", "")
+
+
+_kinds: WeakValueDictionary[tuple, Kind] = WeakValueDictionary()
+_lock = threading.Lock()
+
+
+def kind_of(
+    shape: tuple[int, ...],
+    dtype: DType,
+    device: Device,
+    requires_grad: bool = False,
+    leaf: bool = False,
+) -> Kind:
+    """The one Kind of these properties."""
+    key = (tuple(shape), dtype, device, requires_grad, leaf)
+    kind = _kinds.get(key)
+    if kind is None:
+        with _lock:
+            kind = _kinds.get(key)
+            if kind is None:
+                kind = Kind()
+                kind.shape = Size(shape)
+                kind.dtype, kind.device = dtype, device
+                kind.requires_grad, kind.leaf = requires_grad, leaf
+                _kinds[key] = kind
+    return kind
+
+
+class Watch(NamedTuple):
+    """The version of a storage when a value was its content, to notice in-place changes since."""
+
+    version: int
+    storage: Any  # has .version, the version now
+
+
+class Value:
+    """One array of the computation: a position in an open trace, or an array.
+
+    Attributes:
+        trace: the open trace that computes it, or None once `array` holds it.
+        idx: its index in that trace.
+        kind: shape, type, device, gradient properties.
+        array: the jax.Array (or host numpy array not yet sent), None while pending.
+        node: tape position: (node, output number) of a result; a weak reference to the
+            tensor of a leaf; the finished trace where the graph was freed; or None (unknown yet).
+        watch: a Watch where the value is or was the content of a shared or mutated storage.
+    """
+
+    __slots__ = ("trace", "idx", "kind", "array", "node", "watch")
+
+
+def concrete(array: Any, kind: Kind, node: Any = None) -> Value:
+    """A value that exists already."""
+    value = Value()
+    value.trace = None
+    value.idx = -1
+    value.kind = kind
+    value.array = array
+    value.node = node
+    value.watch = None
+    return value
