@@ -33,8 +33,7 @@ def zeros_like(param: Tensor) -> Tensor:
 
     No operation is recorded for them, so that the first step is the same program as later ones.
     """
-    zeros = from_host(np.zeros(param.shape, param.dtype.np))
-    return zeros if zeros.device == param.device else zeros.to(param.device)
+    return from_host(np.zeros(param.shape, param.dtype.np), param.device)
 
 
 def number(value: float | Tensor) -> float:

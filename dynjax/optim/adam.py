@@ -1,4 +1,4 @@
-"""Adam, with decoupled or penalising weight decay and the AMSGrad variant, as `torch.optim.Adam`."""
+"""Adam, with its variants AMSGrad and decoupled weight decay, as `torch.optim.Adam`."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +11,6 @@ import numpy as np
 from ..autograd import enable_grad
 from ..autograd.dispatch import multi_tensor
 from ..tensor.tensor import Tensor, from_host
-
 from ._update import StepCounts, add, computing_dtype, number, numbers_for, record, zeros_like
 from .optimizer import Optimizer, ParamsT, _to_scalar, check_exclusive, check_fused
 
@@ -38,12 +37,14 @@ class Adam(Optimizer):
         maximize: ascend instead of descend.
         foreach, fused, capturable: accepted for compatibility, on every device: all parameters of
             a group are always updated by one fused operation.
-        differentiable: differentiate through `step()`. Not supported.
+        differentiable: record the update, of parameters that are no leaves, for backward: then one
+            operation after another, and `lr`, `betas` and `weight_decay` may be Tensors that want
+            gradients. Not for complex parameters.
         decoupled_weight_decay: decay the parameter itself, as AdamW.
 
     Raises:
         ValueError, RuntimeError: a value out of range, or flags that contradict each other.
-        NotImplementedError: `differentiable`.
+        NotImplementedError: on `step()`: a complex parameter and `differentiable`.
 
     Source: torch.optim.Adam; Kingma and Ba, https://arxiv.org/abs/1412.6980; AMSGrad: Reddi et al.,
     https://openreview.net/forum?id=ryQu7f-RZ.
@@ -137,9 +138,17 @@ class Adam(Optimizer):
             with enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            update = self._update_differentiably if group["differentiable"] else self._update
             for params in self._rounds(group):
-                self._update(group, params)
+                update(group, params)
         return loss
+
+    def _begin(self, param: Tensor, group: dict[str, Any], step: Tensor) -> dict[str, Any]:
+        """The state of a parameter that was never updated."""
+        if group["fused"]:
+            check_fused(param)
+        names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")[: 3 if group["amsgrad"] else 2]
+        return {"step": step, **{name: zeros_like(param) for name in names}}
 
     def _update(self, group: dict[str, Any], candidates: list[Tensor]) -> None:
         amsgrad = group["amsgrad"]
@@ -165,12 +174,9 @@ class Adam(Optimizer):
             ours = state[param]
             states.append(ours)
             if not ours:
-                if group["fused"]:
-                    check_fused(param)
                 if zero is None:
                     zero = self._counts.make(0.0, group["fused"])
-                names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")[: 3 if amsgrad else 2]
-                begin = {"step": zero, **{name: zeros_like(param) for name in names}}
+                begin = self._begin(param, group, zero)
                 fresh.append((ours, begin))
                 ours = begin
             params.append(param)
@@ -232,6 +238,45 @@ class Adam(Optimizer):
             params[0],
             commit,
         )
+
+    @enable_grad()
+    def _update_differentiably(self, group: dict[str, Any], candidates: list[Tensor]) -> None:
+        lr = _to_scalar(group["lr"])
+        beta1, beta2 = map(_to_scalar, group["betas"])
+        decay = group["weight_decay"]
+        for param in candidates:
+            grad = param.grad
+            if grad is None:
+                continue
+            if param.is_complex():
+                raise NotImplementedError(
+                    "differentiable=True does not support complex parameters, "
+                    f"but got {param.dtype}"
+                )
+            state = self.state[param]
+            if not state:
+                zero = self._counts.make(0.0, group["fused"])
+                state.update(self._begin(param, group, zero))
+            (count,), (step,) = self._counts.advance([state["step"]], True)
+            new = param
+            if group["maximize"]:
+                grad = -grad
+            if decay != 0 and group["decoupled_weight_decay"]:
+                new = new * (1 - lr * decay)
+            elif decay != 0:
+                grad = grad + param * decay
+            exp_avg = state["exp_avg"] + (grad - state["exp_avg"]) * (1 - beta1)
+            exp_avg_sq = state["exp_avg_sq"] * beta2 + grad * grad * (1 - beta2)
+            largest = exp_avg_sq
+            if group["amsgrad"]:
+                largest = state["max_exp_avg_sq"].maximum(exp_avg_sq)
+                state["max_exp_avg_sq"].copy_(largest)
+            denominator = largest.sqrt() / (1 - beta2**count) ** 0.5 + group["eps"]
+            new = new - lr / (1 - beta1**count) * exp_avg / denominator
+            state["exp_avg"].copy_(exp_avg)
+            state["exp_avg_sq"].copy_(exp_avg_sq)
+            param.copy_(new)
+            state["step"] = step
 
 
 @partial(jax.jit, static_argnames=("decayed", "small_weight1", "maximize"))
@@ -305,7 +350,8 @@ def _multi_tensor(amsgrad: bool, mixed: bool):
     are vectors.
     """
     return multi_tensor(
-        _adam_all,
+        # A function of its own: one that all shared would be told apart by the lists' sizes only.
+        partial(_adam_all),
         writes=("params", "exp_avgs", "exp_avg_sqs") + ("max_exp_avg_sqs",) * amsgrad,
         reads=("grads",) + ("scales",) * mixed,
         numbers=("weight1", "beta2", "weight2", "eps", "decay", "step_size", "correction"),

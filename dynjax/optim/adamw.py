@@ -3,7 +3,6 @@
 from typing import Any
 
 from ..tensor.tensor import Tensor
-
 from .adam import Adam
 from .optimizer import ParamsT
 

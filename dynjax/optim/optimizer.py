@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..autograd.dispatch import multi_tensor
-from ..autograd.hooks import RemovableHandle
 from ..core.dtypes import float32
+from ..core.hooks import RemovableHandle
 from ..engine import flush
 from ..tensor.tensor import Tensor, from_host
 
@@ -131,11 +131,11 @@ def check_exclusive(*, fused: bool | None, foreach: bool | None, differentiable:
         raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
 
 
-_zero = multi_tensor(
-    lambda *, grads: ([jnp.zeros_like(grad) for grad in grads],),
-    writes=("grads",),
-    name="zero_grad",
-)
+def _zeros(*, grads):
+    return ([jnp.zeros_like(grad) for grad in grads],)
+
+
+_zero = multi_tensor(_zeros, writes=("grads",), name="zero_grad")
 
 
 class Optimizer:

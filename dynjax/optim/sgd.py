@@ -10,9 +10,8 @@ import numpy as np
 from ..autograd import enable_grad
 from ..autograd.dispatch import multi_tensor
 from ..tensor.tensor import Tensor, from_host
-
 from ._update import add, computing_dtype, number, numbers_for, record, zeros_like
-from .optimizer import Optimizer, ParamsT, check_exclusive, check_fused
+from .optimizer import Optimizer, ParamsT, _to_scalar, check_exclusive, check_fused
 
 __all__ = ["SGD"]
 
@@ -36,11 +35,11 @@ class SGD(Optimizer):
         maximize: ascend instead of descend.
         foreach, fused: accepted for compatibility: all parameters of a group are always updated by
             one fused operation.
-        differentiable: differentiate through `step()`. Not supported.
+        differentiable: record the update, of parameters that are no leaves, for backward: then one
+            operation after another, and `lr` and `weight_decay` may be Tensors that want gradients.
 
     Raises:
         ValueError, RuntimeError: a value out of range, or flags that contradict each other.
-        NotImplementedError: `differentiable`.
 
     Source: torch.optim.SGD; Sutskever et al., "On the importance of initialization and momentum in
     deep learning", 2013.
@@ -100,8 +99,9 @@ class SGD(Optimizer):
             with enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            update = self._update_differentiably if group["differentiable"] else self._update
             for params in self._rounds(group):
-                self._update(group, params)
+                update(group, params)
         return loss
 
     def _update(self, group: dict[str, Any], candidates: list[Tensor]) -> None:
@@ -168,6 +168,28 @@ class SGD(Optimizer):
             params[0],
             commit,
         )
+
+    @enable_grad()
+    def _update_differentiably(self, group: dict[str, Any], candidates: list[Tensor]) -> None:
+        momentum = group["momentum"]
+        for param in candidates:
+            grad = param.grad
+            if grad is None:
+                continue
+            if group["maximize"]:
+                grad = -grad
+            if group["weight_decay"] != 0:
+                grad = grad + param * group["weight_decay"]
+            if momentum != 0:
+                buffer = self.state[param].get("momentum_buffer")
+                if buffer is None:
+                    value = grad.detach().clone()
+                    self.state[param]["momentum_buffer"] = value
+                else:
+                    value = buffer * momentum + grad * (1 - group["dampening"])
+                    buffer.copy_(value)
+                grad = grad + value * momentum if group["nesterov"] else value
+            param.copy_(param - grad * _to_scalar(group["lr"]))
 
 
 @partial(jax.jit, static_argnames=("decayed", "nesterov", "maximize"))

@@ -4,7 +4,7 @@ import math
 from typing import Any, Literal
 
 from ..optimizer import Optimizer
-from .base import LRScheduler, Rates, group_values, per_group, require_optimizer
+from .base import LRScheduler, Rates, per_group, require_optimizer
 
 __all__ = ["CosineAnnealingLR", "CosineAnnealingWarmRestarts", "OneCycleLR"]
 
