@@ -1,1 +1,6 @@
 """Recording operations into traces and running them as XLA programs."""
+
+from .executor import eager, flush
+from .explain import explain
+
+__all__ = ["eager", "explain", "flush"]

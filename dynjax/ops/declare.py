@@ -747,8 +747,14 @@ _OPTIONS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def op(function: Callable | None = None, *, name: str | None = None, doc: str | None = None,
-       **options: Any) -> Any:  # fmt: skip
+def op(
+    body: Callable | None = None,
+    /,
+    *,
+    name: str | None = None,
+    doc: str | None = None,
+    **options: Any,
+) -> Any:
     """Declare an operation; decorates its pure JAX function and returns the front function.
 
     Args:
@@ -785,7 +791,7 @@ def op(function: Callable | None = None, *, name: str | None = None, doc: str | 
                     register("torch", n + "_", form)
         return declared.front
 
-    return declare if function is None else declare(function)
+    return declare if body is None else declare(body)
 
 
 def _places(settings: dict[str, Any]) -> tuple[str, ...]:
@@ -804,7 +810,9 @@ def place(front: Callable, name: str, settings: dict[str, Any]) -> None:
             _method(front, n)
 
 
-def composite(function: Callable | None = None, *, name: str | None = None, **options: Any) -> Any:
+def composite(
+    body: Callable | None = None, /, *, name: str | None = None, **options: Any
+) -> Any:
     """Declare a function over tensors that calls operations; options as for `op`."""
     settings = {**_OPTIONS, **options}
 
@@ -812,7 +820,7 @@ def composite(function: Callable | None = None, *, name: str | None = None, **op
         place(fn, name or fn.__name__.rstrip("_"), settings)
         return fn
 
-    return declare if function is None else declare(function)
+    return declare if body is None else declare(body)
 
 
 __all__ = [

@@ -1,0 +1,67 @@
+"""dynjax: PyTorch-style tensors, modules and autograd that run on XLA.
+
+    import dynjax as torch
+
+The names are PyTorch's. What differs on purpose is in the README.
+"""
+
+from . import autograd, nn, ops, optim
+from .autograd.modes import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from .core import dtypes as _dtypes
+from .core.config import config
+from .core.devices import device, get_default_device, set_default_device
+from .core.dtypes import (
+    bfloat16,
+    can_cast,
+    cdouble,
+    cfloat,
+    complex64,
+    complex128,
+    double,
+    dtype,
+    finfo,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    half,
+    iinfo,
+    int8,
+    int16,
+    int32,
+    int64,
+    long,
+    promote_types,
+    set_default_dtype,
+    short,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+from .core.size import Size
+
+from .engine.executor import eager
+from .engine.explain import explain
+from .engine.random import Generator, default_generator, initial_seed, manual_seed, seed
+from .graph import graph
+from .nn.parameter import Parameter
+from .ops.declare import NAMES as _NAMES
+
+from .tensor.tensor import Tensor
+
+bool, int, float = _dtypes.bool, _dtypes.int, _dtypes.float
+globals().update(_NAMES["torch"])
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
