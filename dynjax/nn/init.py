@@ -80,7 +80,7 @@ def _uniform(tensor: Tensor, a: float, b: float, generator: Generator | None) ->
     _check_drawable(tensor, '"check_uniform_bounds"')
     if a > b:
         raise RuntimeError(
-            f"uniform_ expects to return a [from, to) range, but found from={a} > to={b}"
+            f"uniform_ expects to return a [from, to) range, but found from={a:g} > to={b:g}"
         )
     rng, dtype = _rng(generator), _draw_dtype(tensor)
     parts = [rng.random(tuple(tensor.shape), dtype) * dtype(b - a) + dtype(a)]
@@ -92,7 +92,7 @@ def _uniform(tensor: Tensor, a: float, b: float, generator: Generator | None) ->
 def _normal(tensor: Tensor, mean: float, std: float, generator: Generator | None) -> Tensor:
     _check_drawable(tensor, '"normal_kernel_cpu"')
     if not std >= 0:
-        raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
     rng, dtype = _rng(generator), _draw_dtype(tensor)
     shape = tuple(tensor.shape)
     if tensor.dtype.is_complex:

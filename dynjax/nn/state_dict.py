@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..autograd.modes import no_grad
 from ..tensor.parameter import Parameter
-from ..tensor.tensor import Tensor
+from ..tensor.storage import write
+from ..tensor.tensor import Tensor, value_of
 from .hooks import RemovableHandle, WrappedHook
 
 if TYPE_CHECKING:
@@ -29,6 +30,31 @@ class _IncompatibleKeys(namedtuple("IncompatibleKeys", ["missing_keys", "unexpec
         return super().__repr__()
 
     __str__ = __repr__
+
+
+def _snapshot(root: Module) -> Callable[[], None]:
+    """Return a function that gives all parameters and buffers the values that they have now."""
+    members = [(m, dict(m._parameters), dict(m._buffers)) for m in root.modules()]
+    values = [
+        (tensor, value_of(tensor))
+        for _, *groups in members
+        for group in groups
+        for tensor in group.values()
+        if tensor is not None
+    ]
+
+    def restore() -> None:
+        for module, params, buffers in members:
+            module._parameters.clear()
+            module._parameters.update(params)
+            module._buffers.clear()
+            module._buffers.update(buffers)
+        with no_grad():
+            for tensor, value in values:
+                if value_of(tensor) is not value:
+                    write(tensor, value)
+
+    return restore
 
 
 class StateDictMixin:
@@ -272,6 +298,8 @@ class StateDictMixin:
     ) -> _IncompatibleKeys:
         """Copy parameters and buffers from `state_dict` into this module and its children.
 
+        If anything is wrong, everything stays as it was (PyTorch loads what fits, then raises).
+
         Args:
             state_dict: names and Tensors, as `state_dict()` returns them.
             strict: the keys must be exactly this module's keys.
@@ -297,7 +325,7 @@ class StateDictMixin:
             state_dict._metadata = metadata
 
         def load(module: Module, local: dict[str, Any], prefix: str) -> None:
-            local_metadata = {} if metadata is None else metadata.get(prefix[:-1], {})
+            local_metadata = {} if metadata is None else dict(metadata.get(prefix[:-1], {}))
             if assign:
                 local_metadata["assign_to_params_buffers"] = assign
             module._load_from_state_dict(
@@ -316,14 +344,19 @@ class StateDictMixin:
                         "modified, it should be done inplace."
                     )
 
-        load(self, state_dict, "")
-
+        restore = _snapshot(self)
+        try:
+            load(self, state_dict, "")
+        except BaseException:
+            restore()
+            raise
         if strict:
             for text, keys in (("Unexpected", unexpected_keys), ("Missing", missing_keys)):
                 if keys:
                     names = ", ".join(f'"{key}"' for key in keys)
                     error_msgs.insert(0, f"{text} key(s) in state_dict: {names}. ")
         if error_msgs:
+            restore()
             raise RuntimeError(
                 "Error(s) in loading state_dict for {}:\n\t{}".format(
                     type(self).__name__, "\n\t".join(error_msgs)
