@@ -73,7 +73,7 @@ def check_kind(x: Any, refused: str, kernel: str) -> None:
 
 
 def check_floating(x: Any, function: str) -> None:
-    """Refuse what is neither floating nor complex, as `linalg` functions do. Raises RuntimeError."""
+    """Refuse what is neither floating nor complex. Raises RuntimeError."""
     if is_integral(x):
         raise RuntimeError(
             f"{function}: Expected a floating point or complex tensor as input. "

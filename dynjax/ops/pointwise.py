@@ -1,0 +1,609 @@
+"""Elementwise arithmetic and functions.
+
+Each operation is its JAX function with PyTorch's parameters. Where a derivative is ambiguous (at
+a tie, a bound, a zero), the body is written so that JAX's rule gives PyTorch's choice.
+
+One thing cannot be checked when recording: integer division by a zero that is data. PyTorch
+raises "ZeroDivisionError" then; XLA's result is -1 (a remainder gives the dividend).
+
+Source: https://pytorch.org/docs/stable/torch.html#pointwise-ops
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from ..core import dtypes
+from ..tensor.tensor import Tensor as TensorType
+from .checks import (
+    broadcast,
+    broadcast_shapes,
+    check_kind,
+    in_opmath,
+    is_bool,
+    is_complex,
+    is_floating,
+    is_integral,
+    scalar_name,
+)
+from .declare import (
+    FLOAT,
+    PROMOTE,
+    SAME,
+    Float,
+    Int,
+    Number,
+    Operand,
+    Static,
+    Tensor,
+    composite,
+    op,
+)
+from .inplace import inplace_form
+
+# --- one argument -------------------------------------------------------------------------------
+
+
+def _unary(name, fn, doc, *, refused="", kernel="{}_vml_cpu", types=FLOAT, **options):
+    """Declare an elementwise function of one tensor, with its in-place and `out=` forms.
+
+    Args:
+        refused: kinds of types without a kernel, as `check_kind` takes them.
+        kernel: PyTorch's name of that kernel; `{}` stands for the operation's name.
+    """
+
+    def body(input: Tensor):
+        check_kind(input, refused, kernel.format(name))
+        return fn(input)
+
+    options = {"inplace": True, "out": True} | options
+    op(name=name, types=types, doc=doc, **options)(body)
+
+
+_SPECIAL = ("torch", "special")
+
+_unary("acos", jnp.arccos, "The angle in [0, pi] whose cosine is x.", aliases=("arccos",))
+_unary("acosh", jnp.arccosh, "The inverse of cosh.", aliases=("arccosh",))
+_unary("asin", jnp.arcsin, "The angle whose sine is x.", aliases=("arcsin",))
+_unary("asinh", jnp.arcsinh, "The inverse of sinh.", aliases=("arcsinh",))
+_unary("atan", jnp.arctan, "The angle whose tangent is x.", aliases=("arctan",))
+_unary("atanh", jnp.arctanh, "The inverse of tanh.", aliases=("arctanh",))
+_unary("cos", jnp.cos, "Cosine of x in radians.")
+_unary("cosh", jnp.cosh, "Hyperbolic cosine.")
+_unary("sin", jnp.sin, "Sine of x in radians.")
+_unary("sinh", jnp.sinh, "Hyperbolic sine.")
+_unary("tan", jnp.tan, "Tangent of x in radians.")
+_unary("tanh", jnp.tanh, "Hyperbolic tangent.")
+_unary("sinc", jnp.sinc, "sin(pi x) / (pi x), and 1 at 0.", module=_SPECIAL)
+
+_unary("exp", jnp.exp, "e to the power x.")
+_unary("exp2", jnp.exp2, "2 to the power x.", module=_SPECIAL)
+_unary("expm1", jnp.expm1, "exp(x) - 1, exact near 0.", module=_SPECIAL)
+_unary("log", jnp.log, "Natural logarithm.")
+_unary("log2", jnp.log2, "Logarithm to the base 2.")
+_unary("log10", jnp.log10, "Logarithm to the base 10.")
+_unary("log1p", jnp.log1p, "log(1 + x), exact near 0.", module=_SPECIAL)
+_unary("sqrt", jnp.sqrt, "Square root.")
+_unary("rsqrt", lax.rsqrt, "1 / sqrt(x).")
+_unary("reciprocal", lambda x: 1 / x, "1 / x.")
+_unary("sigmoid", jax.nn.sigmoid, "1 / (1 + exp(-x)).")
+
+_unary("erf", lax.erf, "The error function.", refused="c", module=_SPECIAL)
+_unary("erfc", lax.erfc, "1 - erf(x), exact for large x.", refused="c", module=_SPECIAL)
+_unary("erfinv", lax.erf_inv, "The inverse of erf on (-1, 1).", refused="c", module=_SPECIAL)
+_unary("lgamma", lax.lgamma, "Logarithm of |gamma(x)|.", refused="c")
+_unary(
+    "i0",
+    in_opmath(jax.scipy.special.i0),
+    "Modified Bessel function of the first kind, order 0.",
+    refused="c",
+    module=_SPECIAL,
+)
+
+
+@op(types=FLOAT, inplace=True, out=True, module=_SPECIAL)
+def digamma(input: Tensor):
+    """The derivative of `lgamma`; infinite at 0 and undefined at negative integers."""
+    check_kind(input, "c", "digamma")
+    return jnp.where(input == 0, jnp.copysign(jnp.inf, -input), lax.digamma(input))
+
+
+@op(types=FLOAT, inplace=True, out=True, module=_SPECIAL)
+@in_opmath
+def logit(input: Tensor, eps: Float = None):
+    """log(x / (1 - x)); with `eps`, of x clamped to [eps, 1 - eps]."""
+    check_kind(input, "c", "logit_cpu")
+    if eps is not None:
+        input = jnp.where(input < eps, eps, jnp.where(input > 1 - eps, 1 - eps, input))
+    return jnp.log(input / (1 - input))
+
+
+def _scaling(name, factor, doc):
+    def body(input: Tensor):
+        if is_complex(input):
+            raise RuntimeError(f"{name} is not supported for complex tensors.")
+        return input * factor
+
+    op(name=name, types=FLOAT, inplace=True, out=True, doc=doc)(body)
+
+
+_scaling("deg2rad", math.pi / 180, "Degrees to radians.")
+_scaling("rad2deg", 180 / math.pi, "Radians to degrees.")
+
+
+# Functions that keep integers as they are
+
+_unary(
+    "abs",
+    jnp.abs,
+    "Absolute value; its derivative at 0 is 0.",
+    refused="b",
+    kernel="abs_cpu",
+    types=SAME,
+    aliases=("absolute",),
+)
+_unary("square", jnp.square, "x * x.", types=SAME, grad_name="PowBackward0")
+
+
+@op(inplace=True, out=True, aliases=("negative",))
+def neg(input: Tensor):
+    """-x. Raises RuntimeError for bool."""
+    if is_bool(input):
+        raise RuntimeError(
+            "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to "
+            "invert a mask, use the `~` or `logical_not()` operator instead."
+        )
+    return -input
+
+
+@op()
+def positive(input: Tensor):
+    """x itself. Raises RuntimeError for bool."""
+    if is_bool(input):
+        raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
+    return input
+
+
+def _sign(x):
+    if is_complex(x):
+        raise NotImplementedError(
+            "Unlike NumPy, torch.sign is not intended to support complex numbers. "
+            "Please use torch.sgn instead."
+        )
+    return x if is_bool(x) else (x > 0).astype(x.dtype) - (x < 0).astype(x.dtype)
+
+
+def _sgn(z):
+    if not is_complex(z):
+        return _sign(z)
+    size = jnp.abs(z)
+    return z / jnp.where(size == 0, 1, size)
+
+
+_unary("sign", _sign, "-1, 0 or 1; 0 for NaN. Refuses complex types.", types=SAME)
+_unary("sgn", _sgn, "`sign`, and z / |z| for complex numbers (0 at 0).", types=SAME)
+
+
+def _rounding(name, fn, doc):
+    def body(input: Tensor):
+        if is_complex(input):
+            raise NotImplementedError(f"{name} is not supported for complex inputs")
+        check_kind(input, "b", f"{name}_vml_cpu")
+        return fn(input) if is_floating(input) else input
+
+    aliases = {"trunc": ("fix",)}.get(name, ())
+    op(name=name, inplace=True, out=True, aliases=aliases, doc=doc)(body)
+
+
+_rounding("floor", jnp.floor, "The largest integer that is at most x.")
+_rounding("ceil", jnp.ceil, "The smallest integer that is at least x.")
+_rounding("trunc", jnp.trunc, "The integer part of x.")
+
+
+@op(name="round", inplace=True, out=True, module=_SPECIAL)
+@in_opmath
+def round_(input: Tensor, *, decimals: Int = 0):
+    """x rounded to `decimals` places, halves to the even neighbour."""
+    check_kind(input, "bc", "round_vml_cpu")
+    if not is_floating(input):
+        check_kind(input, "i" if decimals else "", "round_cpu")
+        return input
+    scale = 10.0 ** abs(decimals)
+    if decimals < 0:
+        return lax.round(input / scale, lax.RoundingMethod.TO_NEAREST_EVEN) * scale
+    if decimals == 0:
+        return lax.round(input, lax.RoundingMethod.TO_NEAREST_EVEN)
+    return lax.round(input * scale, lax.RoundingMethod.TO_NEAREST_EVEN) / scale
+
+
+_unary(
+    "frac", lambda x: x - jnp.trunc(x), "x - trunc(x).", refused="bic", kernel="frac_cpu",
+    types=SAME,
+)  # fmt: skip
+
+
+# --- arithmetic ---------------------------------------------------------------------------------
+
+
+def _scaled(x, alpha):
+    """`alpha * x`; a number's type does not change that of `x`."""
+    if alpha is None:
+        return x
+    if is_integral(x) and alpha.dtype.kind == "f":
+        raise RuntimeError(
+            "For integral input tensors, argument alpha must not be a floating point number."
+        )
+    return x * alpha.astype(x.dtype)
+
+
+def _binary(name, fn, doc, *, types=PROMOTE, refused="", kernel="{}_cpu", **options):
+    """Declare a function of two broadcast operands, with its in-place and `out=` forms."""
+
+    def body(input: Operand, other: Operand):
+        broadcast_shapes(input.shape, other.shape)
+        check_kind(input, refused, kernel.format(name))
+        return fn(input, other)
+
+    options = {"inplace": True, "out": True} | options
+    return op(name=name, types=types, doc=doc, **options)(body)
+
+
+@op(types=PROMOTE, inplace=True, out=True)
+def add(input: Operand, other: Operand, *, alpha: Number = None):
+    """input + alpha * other."""
+    broadcast_shapes(input.shape, other.shape)
+    return jnp.add(input, _scaled(other, alpha))
+
+
+def _subtract(a, b, alpha):
+    broadcast_shapes(a.shape, b.shape)
+    if is_bool(a):
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with two bool tensors is not supported. "
+            "Use the `^` or `logical_xor()` operator instead."
+        )
+    return a - _scaled(b, alpha)
+
+
+@op(types=PROMOTE, inplace=True, out=True, aliases=("subtract",))
+def sub(input: Operand, other: Operand, *, alpha: Number = None):
+    """input - alpha * other. Raises RuntimeError for bool."""
+    return _subtract(input, other, alpha)
+
+
+@op(types=PROMOTE, method=False, grad_name="RsubBackward1")
+def rsub(input: Operand, other: Operand, *, alpha: Number = None):
+    """other - alpha * input. Raises RuntimeError for bool."""
+    return _subtract(other, input, alpha)
+
+
+mul = _binary("mul", jnp.multiply, "input * other.", aliases=("multiply",))
+true_divide = _binary(
+    "true_divide", jnp.divide, "input / other; of integers in the default type.",
+    types=FLOAT, grad_name="DivBackward0",
+)  # fmt: skip
+
+
+def _floor_quotient(a, b):
+    if not is_floating(a):
+        return jnp.floor_divide(a, b)
+    quotient = jnp.floor_divide(a, b)
+    return lax.stop_gradient(jnp.where(b == 0, a / b, quotient))
+
+
+def _truncated_quotient(a, b):
+    return jnp.trunc(a / b) if is_floating(a) else lax.div(*broadcast(a, b))
+
+
+def _remainder(a, b):
+    a, b = broadcast(a, b)
+    r = lax.rem(a, b)
+    return jnp.where((r != 0) & ((r < 0) != (b < 0)), r + b, r)
+
+
+floor_divide = _binary(
+    "floor_divide", in_opmath(_floor_quotient), "floor(input / other).", refused="bc",
+    kernel="div_floor_cpu",
+)  # fmt: skip
+_div_trunc = _binary(
+    "div_trunc", in_opmath(_truncated_quotient), "trunc(input / other).", refused="bc",
+    kernel="div_trunc_cpu", inplace=False, method=False, function=False, grad_name="DivBackward2",
+)  # fmt: skip
+_binary(
+    "remainder", in_opmath(_remainder), "input - floor(input / other) * other.",
+    refused="bc",
+)  # fmt: skip
+_binary(
+    "fmod", in_opmath(lambda a, b: lax.rem(*broadcast(a, b))),
+    "input - trunc(input / other) * other.", refused="bc",
+)  # fmt: skip
+
+
+@composite(aliases=("divide",))
+def div(input, other, *, rounding_mode=None, out=None):
+    """input / other, then rounded.
+
+    Args:
+        rounding_mode: None (true division), "trunc" or "floor".
+
+    Raises:
+        RuntimeError: an unknown rounding mode.
+    """
+    if rounding_mode is None:
+        return true_divide(input, other, out=out)
+    if rounding_mode not in ("trunc", "floor"):
+        raise RuntimeError(
+            "div expected rounding_mode to be one of None, 'trunc', or 'floor' but found "
+            f"'{rounding_mode}'"
+        )
+    return (_div_trunc if rounding_mode == "trunc" else floor_divide)(input, other, out=out)
+
+
+composite(name="div_", aliases=("divide_",))(inplace_form(div, "div_"))
+
+
+# --- powers -------------------------------------------------------------------------------------
+
+# Up to here repeated multiplication is as exact as the general power, and quicker.
+_MAX_PRODUCT = 16
+
+
+def _power(x, exponent):
+    """x to a constant power, in the form that is cheapest and has PyTorch's derivative at 0."""
+    if is_integral(x):
+        if exponent < 0:
+            raise RuntimeError("Integers to negative integer powers are not allowed.")
+        return x | (not exponent) if is_bool(x) else lax.integer_pow(x, int(exponent))
+    if exponent == 0.5:
+        return jnp.sqrt(x)
+    if isinstance(exponent, complex) or exponent != exponent // 1 or abs(exponent) > _MAX_PRODUCT:
+        return jnp.power(x, exponent)
+    return lax.integer_pow(x, int(exponent))
+
+
+@op(name="pow_scalar", method=False, function=False, grad_name="PowBackward0")
+@in_opmath
+def _pow_constant(input: Tensor, exponent: Static):
+    """input to a constant power of its own kind."""
+    if is_bool(input) and not isinstance(exponent, bool):
+        input = input.astype(np.int64)
+    return _power(input, exponent)
+
+
+@op(name="pow_float", types=FLOAT, method=False, function=False, grad_name="PowBackward0")
+def _pow_fraction(input: Tensor, exponent: Static):
+    """An integral input to a constant floating power."""
+    return _power(input, exponent)
+
+
+@op(name="pow_tensor", types=PROMOTE, method=False, function=False, grad_name="PowBackward1")
+@in_opmath
+def _pow_operands(input: Operand, exponent: Operand):
+    """input ** exponent, both possibly tensors."""
+    base, exponent = broadcast(input, exponent)
+    check_kind(base, "b", "pow")
+    if is_integral(base):
+        inverse = jnp.where(base == 1, 1, jnp.where(base == -1, 1 - 2 * (exponent & 1), 0))
+        return jnp.where(exponent < 0, inverse, lax.pow(base, jnp.maximum(exponent, 0)))
+    return lax.pow(base, exponent)
+
+
+@composite()
+def pow(input, exponent, *, out=None):
+    """input ** exponent.
+
+    A Python number as exponent is a constant of the program: `x ** 2` compiles to a product.
+
+    Raises:
+        RuntimeError: an integer to a constant negative integer power.
+    """
+    if type(exponent) in (int, float, bool) and isinstance(input, TensorType):
+        if type(exponent) is float and not (
+            input.dtype.is_floating_point or input.dtype.is_complex
+        ):
+            return _pow_fraction(input, exponent, out=out)
+        return _pow_constant(input, exponent, out=out)
+    return _pow_operands(input, exponent, out=out)
+
+
+composite(name="pow_")(inplace_form(pow, "pow_"))
+
+
+@composite()
+def float_power(input, exponent, *, out=None):
+    """input ** exponent in double precision."""
+    return pow(_wide(input), _wide(exponent), out=out)
+
+
+def _wide(x):
+    if not isinstance(x, TensorType):
+        return x
+    return x.to(dtypes.complex128 if x.is_complex() else dtypes.float64)
+
+
+# --- extremes and bounds ------------------------------------------------------------------------
+
+
+def _refusing_complex(name, fn):
+    def checked(a, b):
+        if is_complex(a):
+            raise RuntimeError(f"{name} not implemented for complex tensors.")
+        return fn(*broadcast(a, b))
+
+    return checked
+
+
+# At a tie JAX's rule, as PyTorch's, gives each half of the gradient.
+maximum = _binary(
+    "maximum", _refusing_complex("maximum", lax.max), "The larger one; NaN wins.", inplace=False
+)
+minimum = _binary(
+    "minimum", _refusing_complex("minimum", lax.min), "The smaller one; NaN wins.", inplace=False
+)
+_binary(
+    "fmax", lambda a, b: jnp.where((a >= b) | (b != b), a, b), "The larger one; NaN loses.",
+    refused="c", inplace=False,
+)  # fmt: skip
+_binary(
+    "fmin", lambda a, b: jnp.where((a <= b) | (b != b), a, b), "The smaller one; NaN loses.",
+    refused="c", inplace=False,
+)  # fmt: skip
+
+
+def _clamped(x, low, high):
+    """Bounds belong to the inside, where the gradient passes."""
+    if is_complex(x):
+        raise NotImplementedError("clamp is not supported for complex types")
+    if low is None and high is None:
+        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    broadcast_shapes(*(a.shape for a in (x, low, high) if a is not None))
+    if low is not None:
+        x = jnp.where((x < low) | (low != low), low, x)
+    if high is not None:
+        x = jnp.where((x > high) | (high != high), high, x)
+    return x
+
+
+@op(types=PROMOTE, inplace=True, out=True, aliases=("clip",), grad_name="ClampBackward1")
+def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None):
+    """x bounded to [min, max]; where min > max, max.
+
+    Raises:
+        RuntimeError: both bounds are None.
+    """
+    return _clamped(input, min, max)
+
+
+@op(types=PROMOTE, inplace=True, out=True)
+def clamp_min(input: Tensor, min: Operand):
+    """x, but at least `min`."""
+    return _clamped(input, min, None)
+
+
+@op(types=PROMOTE, inplace=True, out=True)
+def clamp_max(input: Tensor, max: Operand):
+    """x, but at most `max`."""
+    return _clamped(input, None, max)
+
+
+# --- three arguments ----------------------------------------------------------------------------
+
+
+@op(inplace=True, out=True)
+@in_opmath
+def lerp(input: Tensor, end: Tensor, weight: Operand):
+    """input + weight * (end - input).
+
+    Raises:
+        RuntimeError: the types differ.
+    """
+    if input.dtype != end.dtype:
+        raise RuntimeError(
+            f"expected dtype {scalar_name(input.dtype)} for `end` but got dtype "
+            f"{scalar_name(end.dtype)}"
+        )
+    broadcast_shapes(broadcast_shapes(input.shape, end.shape), weight.shape)
+    check_kind(input, "bi", "lerp_kernel_" + ("tensor" if weight.ndim else "scalar"))
+    w = weight.astype(input.dtype)
+    # Exact at both ends.
+    return jnp.where(jnp.abs(w) < 0.5, input + w * (end - input), end - (end - input) * (1 - w))
+
+
+_NO_INTEGER_ADDCDIV = (
+    "Integer division with addcdiv is no longer supported, and in a future  release addcdiv will "
+    "perform a true division of tensor1 and tensor2. The historic addcdiv behavior can be "
+    "implemented as (input + value * torch.trunc(tensor1 / tensor2)).to(input.dtype) for integer "
+    "inputs and as (input + value * tensor1 / tensor2) for float inputs. The future addcdiv "
+    "behavior is just the latter implementation: (input + value * tensor1 / tensor2), for all "
+    "dtypes."
+)
+
+
+@op(types=PROMOTE, inplace=True, out=True)
+@in_opmath
+def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = None):
+    """input + value * tensor1 * tensor2."""
+    broadcast_shapes(input.shape, tensor1.shape, tensor2.shape)
+    return input + _scaled(tensor1, value) * tensor2
+
+
+@op(types=PROMOTE, inplace=True, out=True)
+@in_opmath
+def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = None):
+    """input + value * tensor1 / tensor2. Raises RuntimeError for integers."""
+    broadcast_shapes(input.shape, tensor1.shape, tensor2.shape)
+    if is_integral(tensor1) and is_integral(tensor2):
+        raise RuntimeError(_NO_INTEGER_ADDCDIV)
+    return input + _scaled(tensor1, value) * (1 / tensor2)
+
+
+def _replaced(x, nan, posinf, neginf):
+    if is_complex(x):
+        return lax.complex(*(_replaced(part, nan, posinf, neginf) for part in (x.real, x.imag)))
+    limits = jnp.finfo(x.dtype)
+    x = jnp.where(x == jnp.inf, limits.max if posinf is None else posinf, x)
+    x = jnp.where(x == -jnp.inf, limits.min if neginf is None else neginf, x)
+    return jnp.where(jnp.isnan(x), 0.0 if nan is None else nan, x)
+
+
+@op(inplace=True, out=True)
+def nan_to_num(input: Tensor, nan: Float = None, posinf: Float = None, neginf: Float = None):
+    """NaN and infinities replaced: by 0 and the largest finite numbers unless given."""
+    return (
+        input if is_integral(input) else _replaced(input, nan, posinf, neginf).astype(input.dtype)
+    )
+
+
+# --- other functions of two arguments -----------------------------------------------------------
+
+
+def _atan2(y, x):
+    # At the origin PyTorch's gradient is 0.
+    origin = (x == 0) & (y == 0)
+    return jnp.where(
+        origin, lax.stop_gradient(jnp.arctan2(y, x)), jnp.arctan2(y, jnp.where(origin, 1, x))
+    )
+
+
+def _copysign(a, b):
+    # By a factor, whose gradient PyTorch takes as 0 at a = 0.
+    negative = jnp.signbit(b)
+    flipped = jnp.where(jnp.signbit(a) == negative, a, -a)
+    return jnp.where(a == 0, lax.stop_gradient(flipped), flipped)
+
+
+def _heaviside(a, b):
+    return jnp.where(a == 0, b, (a > 0).astype(a.dtype))
+
+
+def _xlogy(x, y):
+    zero = (x == 0) & ~jnp.isnan(y)
+    return jnp.where(zero, 0, x * jnp.log(jnp.where(zero, 1, y)))
+
+
+_binary(
+    "atan2", in_opmath(_atan2), "The angle of the point (other, input).", types=FLOAT,
+    refused="c", aliases=("arctan2",),
+)  # fmt: skip
+_binary("copysign", _copysign, "|input| with the sign of other.", types=FLOAT, refused="c")
+_binary("heaviside", _heaviside, "The step function, and other where input is 0.", refused="c")
+_binary("hypot", in_opmath(jnp.hypot), "The length of (input, other).", refused="bic")
+_binary(
+    "logaddexp", in_opmath(jnp.logaddexp), "log(exp(input) + exp(other)).", refused="bi",
+    inplace=False,
+)  # fmt: skip
+_binary(
+    "logaddexp2", in_opmath(jnp.logaddexp2), "log2(2**input + 2**other).", refused="bic",
+    inplace=False,
+)  # fmt: skip
+_binary(
+    "xlogy", in_opmath(_xlogy), "input * log(other), and 0 where input is 0.", types=FLOAT,
+    refused="c", module=_SPECIAL,
+)  # fmt: skip
+_binary("nextafter", jnp.nextafter, "The next number from input towards other.", refused="bic")
+_binary("gcd", jnp.gcd, "Greatest common divisor.", refused="bfc")
+_binary("lcm", jnp.lcm, "Least common multiple.", refused="bfc")
+_binary("ldexp", lambda a, b: a * jnp.exp2(b), "input * 2**other.", types=FLOAT)
