@@ -288,10 +288,8 @@ def _promote(a: dtype, b: dtype) -> dtype:
             )
         return other
     if high.is_complex:
-        # Wide enough for both; float16 and bfloat16 fit into the narrowest.
-        return complex128 if max(low.to_real().itemsize, high.itemsize // 2) == 8 and (
-            not low.is_integer
-        ) else high
+        # Only float64 is wider than the parts of complex64.
+        return complex128 if complex128 in (a, b) or low is float64 else complex64
     if low._kind < high._kind:
         return high
     if high.is_floating_point:
