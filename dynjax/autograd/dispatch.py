@@ -263,7 +263,7 @@ class MultiTensor:
             key,
             lambda: Kernel(
                 self.name, key, fn, avals, (float,) * len(self.numbers),
-                out_avals=tuple(avals[:n_written]),
+                out_avals=tuple(avals[:n_written]), updates=True,
             ),
         )  # fmt: skip
 

@@ -15,6 +15,7 @@ class Config:
         max_steps: recorded trie positions kept over all traces.
         max_kernels: operations with settled types kept.
         explain: print one line for every compile.
+        policy: how traces run: "compile" each whole, or "interpret" operation by operation.
     """
 
     node_budget: int = 4096
@@ -22,6 +23,7 @@ class Config:
     max_steps: int = 400_000
     max_kernels: int = 20_000
     explain: bool = False
+    policy: str = "compile"
 
 
 config = Config()

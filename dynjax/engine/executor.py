@@ -1,7 +1,7 @@
 """The executor: runs traces. What is compiled, what is kept, what is donated is decided here.
 
-`flush` is the only way from a trace to arrays. A policy (see `policies`) decides how a program
-runs; today there is one, compile whole.
+`flush` is the only way from a trace to arrays. How a trace becomes something that runs is a policy:
+a function from a plan to a program. `POLICIES` names them, `config.policy` chooses.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def _peek(trace: Trace, value: Value) -> None:
     lowered = lower(path, [value.idx])
     arrays = [materialize(leaves[k]) for k in lowered.leaves]
     plan = Plan(lowered)
-    program = _compile(plan, (), trace)
+    program = compile_whole(plan, (), trace)
     try:
         (array,) = _call(program, plan, arrays, numbers)
     except RuntimeError:
@@ -156,41 +156,44 @@ def _peek(trace: Trace, value: Value) -> None:
 
 def _run(trace: Trace, live: list[Value]) -> None:
     step = trace.cur
-    key = tuple([v.idx for v in live])
+    key = (config.policy, *[v.idx for v in live])
     plan = step.programs.get(key)
     if plan is None:
-        plan = step.programs[key] = Plan(lower(path_of(step), key))
+        plan = step.programs[key] = Plan(lower(path_of(step), key[1:]))
         if len(step.programs) > 64:
             step.programs.pop(next(iter(step.programs)))
     leaves = list(trace.leaves)
     used = plan.lowered.leaves
     arrays = [leaves[k].array for k in used]
-    if None in map(type, arrays) or any(a is None for a in arrays):
-        raise RuntimeError("a tensor that this computation needs failed to be computed")
+    for array in arrays:
+        if array is None or isinstance(array, Tracer):
+            return _run_plainly(trace, live, plan, leaves, arrays)
     donate = _donatable(plan, leaves, used)
-    program = plan.programs.get(donate)
-    if any(isinstance(a, Tracer) for a in arrays):
-        outs = _call(Program(_body(plan), 0.0), plan, arrays, trace.numbers)
-        _commit(live, outs, plan)
-        return
-    if program is None:
-        program = _compile(plan, donate, trace)
-        plan.programs[donate] = program
-    if plan.runs:
-        _settle(leaves, used, arrays)
-    plan.runs += 1
-    if not donate:
-        try:
-            outs = _call(program, plan, arrays, trace.numbers)
-        except Exception as error:
-            _blame(trace, live, plan, error)
-            raise
-        _commit(live, outs, plan)
-        return
-    # Donated inputs are gone once it runs: a Ctrl-C waits until the results are in place.
-    with _interrupts_held():
-        outs = _call(program, plan, arrays, trace.numbers)
-        _commit(live, outs, plan)
+    try:
+        program = plan.programs.get(donate)
+        if program is None:
+            program = plan.programs[donate] = POLICIES[config.policy](plan, donate, trace)
+        if plan.runs:
+            _settle(leaves, used, arrays)
+        plan.runs += 1
+        if not donate:
+            _commit(live, _call(program, plan, arrays, trace.numbers), plan)
+            return
+        # Donated inputs are gone once it runs: a Ctrl-C waits until the results are in place.
+        with _interrupts_held():
+            _commit(live, _call(program, plan, arrays, trace.numbers), plan)
+    except Exception as error:
+        salvage(trace, live, leaves, error)
+
+
+def _run_plainly(
+    trace: Trace, live: list[Value], plan: Plan, leaves: list[Value], arrays: list[Any]
+) -> None:
+    """Run inside somebody else's JAX transformation, or with an input that was never computed."""
+    if any(a is None for a in arrays):
+        salvage(trace, live, leaves, None)
+    else:
+        _commit(live, _call(Program(_body(plan), 0.0), plan, arrays, trace.numbers), plan)
 
 
 def _commit(live: list[Value], outs: Sequence[Any], plan: Plan) -> None:
@@ -256,27 +259,13 @@ def _body(plan: Plan) -> Callable[..., list]:
     return dynjax_step
 
 
-def _compile(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
+def compile_whole(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
+    """The policy in force by default: the whole trace is one XLA program."""
     lowered = plan.lowered
 
     def make() -> Program:
         began = time.perf_counter()
-        avals = []
-        home = get_default_device()
-        elsewhere = None
-        for kind in lowered.kinds:
-            sharding = None
-            if kind.device != home:
-                elsewhere = kind.device
-                sharding = jax.sharding.SingleDeviceSharding(kind.device.jax)
-            avals.append(jax.ShapeDtypeStruct(kind.shape, kind.dtype.np, sharding=sharding))
-        n_numbers = len(lowered.floats) + len(lowered.ints)
-        if n_numbers:
-            avals.append(jax.ShapeDtypeStruct((2 * n_numbers,), np.uint32))
-        where = (elsewhere or _made_on(lowered) or home).jax
-        with jax.enable_x64(True), jax.default_device(where):
-            jitted = jax.jit(_body(plan), donate_argnums=donate, keep_unused=True)
-            compiled = jitted.lower(*avals).compile()
+        compiled = _compiled(_body(plan), lowered, _number_aval(lowered), donate)
         program = Program(compiled, time.perf_counter() - began)
         explain.report(trace, lowered, program.seconds, len(programs.programs) + 1)
         return program
@@ -284,21 +273,121 @@ def _compile(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
     return programs.get((lowered.key, donate), make)
 
 
+def interpret(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
+    """A policy without fusion: every operation runs through a program of its own.
+
+    Operations are few where traces are many, so this is for traces not worth a compile; donates
+    nothing.
+    """
+    lowered = plan.lowered
+    n, n_floats = len(lowered.leaves), len(lowered.floats)
+    steps = []
+    for (kernel, refs, numbers), step in zip(lowered.program, lowered.steps, strict=True):
+        steps.append((_kernel_program(kernel, step, trace), refs, numbers))
+
+    def run(*args: Any) -> list[Any]:
+        env = list(args[:n])
+        words = np.asarray(args[n]) if len(args) > n else np.zeros(0, np.uint32)
+        floats = words[: 2 * n_floats].view(np.float64)
+        ints = words[2 * n_floats :].view(np.int64)
+        with jax.enable_x64(True):
+            for program, refs, numbers in steps:
+                scalars = [floats[j] if is_float else ints[j] for is_float, j in numbers]
+                env.extend(program.run(*[env[r] for r in refs], *scalars))
+        return [env[r] for r in lowered.results]
+
+    return Program(run, 0.0)
+
+
+def _kernel_program(kernel: Any, step: Step, trace: Trace) -> Program:
+    kinds = tuple(k.device for k in step.kinds)
+
+    def make() -> Program:
+        began = time.perf_counter()
+        avals = [*kernel.in_avals, *(
+            jax.ShapeDtypeStruct((), np.float64 if t is float else np.int64)
+            for t in kernel.numbers
+        )]  # fmt: skip
+        with jax.enable_x64(True):
+            compiled = jax.jit(kernel.fn, keep_unused=True).lower(*avals).compile()
+        return Program(compiled, time.perf_counter() - began)
+
+    return programs.get((kernel, kinds), make)
+
+
+POLICIES = {"compile": compile_whole, "interpret": interpret}
+
+
+def _number_aval(lowered: Lowered) -> jax.ShapeDtypeStruct | None:
+    n = len(lowered.floats) + len(lowered.ints)
+    return jax.ShapeDtypeStruct((2 * n,), np.uint32) if n else None
+
+
+def _compiled(fn: Callable, lowered: Lowered, numbers: Any, donate: tuple[int, ...]) -> Callable:
+    home = get_default_device()
+    elsewhere = None
+    avals = []
+    for kind in lowered.kinds:
+        sharding = None
+        if kind.device != home:
+            elsewhere = kind.device
+            sharding = jax.sharding.SingleDeviceSharding(kind.device.jax)
+        avals.append(jax.ShapeDtypeStruct(kind.shape, kind.dtype.np, sharding=sharding))
+    if numbers is not None:
+        avals.append(numbers)
+    where = (elsewhere or _made_on(lowered) or home).jax
+    with jax.enable_x64(True), jax.default_device(where):
+        return jax.jit(fn, donate_argnums=donate, keep_unused=True).lower(*avals).compile()
+
+
 def _made_on(lowered: Lowered) -> Any:
     """The device of a computation without inputs."""
     return lowered.steps[0].kind.device if lowered.steps and lowered.steps[0].kind else None
 
 
-def _blame(trace: Trace, live: list[Value], plan: Plan, error: Exception) -> None:
-    """Add to an error of the whole program which of its operations, recorded where, it fails in."""
-    lines = []
-    for step in plan.lowered.steps[-1:]:
-        lines.append(f"last of {len(plan.lowered.steps)} operations: {step.kernel.op}")
-        if step.source:
-            lines.append(f"recorded at {step.source}")
-        if step.module_path:
-            lines.append(f"in module {step.module_path!r}")
-    error.add_note("while running a recorded trace; " + ", ".join(lines))
+def salvage(trace: Trace, live: list[Value], leaves: list[Value], error: Exception | None) -> None:
+    """After a failure, run operation by operation: compute what can be, name what fails.
+
+    An operation that would have updated tensors in place and can't leaves them as they were.
+
+    Raises:
+        RuntimeError: with the operation, its module and the line that recorded it.
+    """
+    env: dict[int, Any] = {idx: v.array for v, idx in trace.leaves.items()}
+    culprit: Step | None = None
+    with jax.enable_x64(True):
+        for step in path_of(trace.cur):
+            kernel = step.kernel
+            if kernel is None:
+                continue
+            inputs = [env.get(i) for i in step.refs]
+            outs: Sequence[Any] | None = None
+            if all(x is not None for x in inputs):
+                numbers = [
+                    np.asarray(trace.numbers[p], np.float64 if t is float else np.int64)
+                    for p, t in zip(step.numbers, kernel.numbers, strict=True)
+                ]
+                try:
+                    outs = jax.jit(kernel.fn)(*inputs, *numbers)
+                except Exception as failure:
+                    if culprit is None:
+                        culprit, error = step, failure
+            if outs is None and kernel.updates:
+                outs = inputs[: len(step.kinds)]
+            for k in range(len(step.kinds)):
+                env[step.base + k] = None if outs is None else outs[k]
+    for value in live:
+        value.array = env.get(value.idx)
+        value.trace = None
+    if culprit is None and error is None:
+        return
+    _close(trace)
+    where = ""
+    if culprit is not None:
+        where = f"{culprit.kernel.op} failed when run"
+        where += f" (module {culprit.module_path!r})" if culprit.module_path else ""
+        where += f", recorded at {culprit.source}" if culprit.source else ""
+    raise RuntimeError(f"{where or 'a recorded trace failed to compile or run'}: {error}") from error
 
 
 class _interrupts_held:

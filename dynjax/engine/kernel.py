@@ -29,11 +29,12 @@ class Kernel:
         saves: what PyTorch keeps of this operation for backward: "result", names, or None (then
             the inputs that its vjp reads).
         is_alias: results are the inputs unchanged.
+        updates: results are new contents of the first inputs, which stay where it fails.
     """
 
     __slots__ = (
         "op", "grad_name", "key", "fn", "in_avals", "numbers", "out_avals", "saves", "is_alias",
-        "_vjps", "_needs", "__weakref__",
+        "updates", "_vjps", "_needs", "__weakref__",
     )  # fmt: skip
 
     def __init__(
@@ -47,6 +48,7 @@ class Kernel:
         grad_name: str | None = None,
         saves: Any = None,
         is_alias: bool = False,
+        updates: bool = False,
         out_avals: tuple[jax.ShapeDtypeStruct, ...] | None = None,
     ) -> None:
         self.op = op
@@ -57,6 +59,7 @@ class Kernel:
         self.numbers = tuple(numbers)
         self.saves = saves
         self.is_alias = is_alias
+        self.updates = updates
         self._vjps: dict = {}
         self._needs: dict = {}
         if out_avals is None:

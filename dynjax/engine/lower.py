@@ -25,6 +25,8 @@ class Lowered(NamedTuple):
         out_avals: shapes and types of the distinct outputs.
         key: equal for equal computations, whatever was recorded beside them.
         steps: the kernel steps that run, in order.
+        program: the same as (kernel, places of its inputs, its numbers as (is float, position)).
+        results: the place of every distinct output.
     """
 
     fn: Callable[..., list]
@@ -36,6 +38,8 @@ class Lowered(NamedTuple):
     out_avals: tuple
     key: Hashable
     steps: tuple[Step, ...]
+    program: tuple[tuple[Kernel, tuple[int, ...], tuple[tuple[bool, int], ...]], ...]
+    results: tuple[int, ...]
 
 
 def lower(path: Sequence[Step], wanted: Sequence[int]) -> Lowered:
@@ -96,7 +100,7 @@ def lower(path: Sequence[Step], wanted: Sequence[int]) -> Lowered:
 
     return Lowered(
         fn, leaves, kinds, tuple(floats), tuple(ints), outputs,
-        tuple(avals[r] for r in results), key, tuple(steps),
+        tuple(avals[r] for r in results), key, tuple(steps), tuple(program), results,
     )  # fmt: skip
 
 
