@@ -469,7 +469,7 @@ def _has_duplicates(params: list[Tensor]) -> bool:
 def _cast(param: Tensor, value: Any, cast_step: bool, key: Hashable = None) -> Any:
     """`value` of a loaded state with its tensors as the policy for `param` wants them."""
     if not isinstance(value, Tensor) and hasattr(value, "__array__"):
-        value = from_host(np.array(value))
+        value = from_host(np.asarray(value).copy())
     if isinstance(value, Tensor):
         if key == "step":
             if not cast_step:
