@@ -7,6 +7,8 @@ checked when recorded. `nonzero`, `masked_select` and `where(condition)` have re
 data: they read their mask on the host.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,22 +19,39 @@ from .declare import PROMOTE, Bool, Int, Operand, Str, Tensor, composite, op
 from .views import expand
 
 
-@jax.custom_vjp
-def set_at(base: jax.Array, where: tuple, values: jax.Array) -> jax.Array:
-    """`base` with `values` at the positions `where`, a tuple of broadcast index arrays.
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def set_at(base: jax.Array, dims: tuple | None, where: tuple, values: jax.Array) -> jax.Array:
+    """`base` with `values` at the positions `where`, index arrays of the dimensions `dims`.
 
-    The gradient is PyTorch's: that of a base element which was written is 0, and every value,
-    also one which a later equal position overwrote, gets that of its position.
+    `dims` None means the leading dimensions. The gradient is PyTorch's: that of an element which
+    was written is 0, and every value, also one which a later equal position overwrote, gets that
+    of its position.
     """
-    return base.at[where].set(values, mode="drop")
+    return base.at[addresses(dims, where)].set(values, mode="drop")
 
 
-def _set_at_backward(where, g):
-    values = g.at[where].get(mode="fill", fill_value=0)
-    return set_at(g, where, jnp.zeros_like(values)), None, values
+def addresses(dims: tuple | None, where: tuple) -> tuple:
+    """What to index with to address `where` in the dimensions `dims`, and all of the others."""
+    if dims is None:
+        return tuple(where)
+    by_dim = dict(zip(dims, where, strict=True))
+    return tuple(by_dim.get(d, slice(None)) for d in range(max(dims) + 1))
 
 
-set_at.defvjp(lambda base, where, values: (set_at(base, where, values), where), _set_at_backward)
+def _set_at_forward(base, dims, where, values):
+    return set_at(base, dims, where, values), where
+
+
+def _set_at_backward(dims, where, g):
+    values = g.at[addresses(dims, where)].get(mode="fill", fill_value=0)
+    return set_at(g, dims, where, jnp.zeros_like(values)), None, values
+
+
+set_at.defvjp(_set_at_forward, _set_at_backward)
+
+
+def _set(base, where, values):
+    return set_at(base, None, where, values)
 
 
 def _check_index(name, index, what="int32/int64"):
@@ -157,7 +176,7 @@ _SCATTER_REDUCTIONS = {"add": "sum", "multiply": "prod", None: None}
 def _scatter_body(input, dim, index, src, reduce):
     if reduce not in _SCATTER_REDUCTIONS:
         raise RuntimeError("reduce argument must be either add or multiply.")
-    combine = set_at if reduce is None else _combiner(_SCATTER_REDUCTIONS[reduce])
+    combine = _set if reduce is None else _combiner(_SCATTER_REDUCTIONS[reduce])
     return _scattered(input, dim, index, src, combine)
 
 
@@ -249,13 +268,13 @@ def _neutral(reduce, dtype):
 def _reduced_at(base, where, src, reduce, include_self):
     if not include_self:
         neutral = jnp.full(src.shape, _neutral(reduce, base.dtype), base.dtype)
-        base = set_at(base, where, neutral)
+        base = _set(base, where, neutral)
     if reduce != "mean":
         return _combiner(reduce)(base, where, src)
     total = _add_at(base, where, src)
     count = jnp.ones(base.shape, base.dtype)
     if not include_self:
-        count = set_at(count, where, jnp.zeros(src.shape, base.dtype))
+        count = _set(count, where, jnp.zeros(src.shape, base.dtype))
     count = jnp.maximum(_add_at(count, where, jnp.ones(src.shape, base.dtype)), 1)
     whole = jnp.issubdtype(base.dtype, jnp.integer)
     return total // count if whole else total / count
@@ -367,7 +386,7 @@ def index_copy(input: Tensor, dim: Int, index: Tensor, source: Tensor):
             f"index_copy_(): Number of indices ({index.size}) should be equal to "
             f"source.size(dim) ({count})"
         )
-    return _index_write(input, d, index, source, set_at)
+    return _index_write(input, d, index, source, _set)
 
 
 @op(inplace=True)
