@@ -605,3 +605,99 @@ def test_scenario(run):
     expected, seen = run(torch), run(dynjax)
     for step, (theirs, ours) in enumerate(zip(expected, seen, strict=True)):
         assert plain(ours) == plain(theirs), f"step {step}"
+
+
+def to_ours(value):
+    """Tensors as dynjax's, in whatever holds them."""
+    if isinstance(value, torch.Tensor):
+        ours = dynjax.from_numpy(value.detach().numpy().copy())
+        return ours.requires_grad_() if value.requires_grad else ours
+    if isinstance(value, (list, tuple)):
+        return type(value)(to_ours(item) for item in value)
+    if isinstance(value, dict):
+        return {key: to_ours(item) for key, item in value.items()}
+    if isinstance(value, torch.dtype):
+        return getattr(dynjax, str(value).removeprefix("torch."))
+    return value
+
+
+def tensors_of(value):
+    if isinstance(value, (torch.Tensor, dynjax.Tensor)):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [t for v in value for t in tensors_of(v)] if isinstance(value, (list, tuple)) else []
+
+
+# Random, so only their text and state are compared.
+RANDOM = {"Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout",
+          "RReLU"}  # fmt: skip
+
+
+def database():
+    from torch.testing._internal.common_modules import module_db
+
+    for info in module_db:
+        if hasattr(dynjax.nn, info.module_cls.__name__):
+            yield pytest.param(info, id=info.module_cls.__name__)
+
+
+def check_sample(info, sample, training):
+    """One sample of PyTorch's own module tests: text, state, outputs and gradients."""
+    made = sample.constructor_input
+    module = info.module_cls(*made.args, **made.kwargs)
+    ours = getattr(dynjax.nn, info.module_cls.__name__)(*to_ours(made.args), **to_ours(made.kwargs))
+    assert plain(repr(ours)) == plain(repr(module))
+    state = module.state_dict()
+    assert [(key, tuple(v.shape)) for key, v in ours.state_dict().items()] == [
+        (key, tuple(v.shape)) for key, v in state.items()
+    ]
+    assert str(ours.load_state_dict(to_ours(dict(state)))) == "<All keys matched successfully>"
+    module.train(training), ours.train(training)
+    if type(module).__name__ in RANDOM and training:
+        return
+    given = sample.forward_input
+    args, kwargs = to_ours(given.args), to_ours(given.kwargs)
+    expected = tensors_of(module(*given.args, **given.kwargs))
+    results = tensors_of(ours(*args, **kwargs))
+    assert len(results) == len(expected)
+    for result, theirs in zip(results, expected, strict=True):
+        assert tuple(result.shape) == tuple(theirs.shape)
+        assert str(result.dtype).split(".")[1] == str(theirs.dtype).split(".")[1]
+        close(result, theirs)
+    for result, theirs in zip(results, expected, strict=True):
+        assert result.requires_grad == theirs.requires_grad
+        if theirs.requires_grad:
+            weights = torch.linspace(0.5, 1.5, theirs.numel()).reshape(theirs.shape)
+            (theirs * weights).sum().backward()
+            (result * to_ours(weights)).sum().backward()
+    leaves = [*tensors_of([given.args, given.kwargs]), *module.parameters()]
+    our_leaves = [*tensors_of([args, kwargs]), *ours.parameters()]
+    for leaf, our_leaf in zip(leaves, our_leaves, strict=True):
+        assert (our_leaf.grad is None) == (leaf.grad is None)
+        if leaf.grad is not None:
+            close(our_leaf.grad, leaf.grad)
+            leaf.grad = None
+    for key, value in module.state_dict().items():
+        close(ours.state_dict()[key], value)
+
+
+def close(ours, theirs):
+    np.testing.assert_allclose(
+        ours.detach().numpy(), theirs.detach().numpy(), rtol=2e-4, atol=2e-5, equal_nan=True
+    )
+
+
+@pytest.mark.parametrize("info", database())
+def test_module_database(info):
+    compared = 0
+    for training in (True, False) if info.train_and_eval_differ else (True,):
+        samples = info.module_inputs_func(
+            info, device="cpu", dtype=torch.float32, requires_grad=True, training=training
+        )
+        for sample in samples:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                check_sample(info, sample, training)
+            compared += 1
+    assert compared
