@@ -7,25 +7,31 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core.dtypes import get_default_dtype
-from ..tensor.tensor import Tensor, from_host
+from ..engine.value import Kind, concrete
+from ..tensor.tensor import Tensor, from_host, wrap
 
 
-def record(update: Callable[[], None], written: Tensor, commit: Callable[[], None]) -> None:
-    """Record `update`, then `commit` the optimizer state that belongs to it: both or neither.
+class all_or_nothing:
+    """Keeps an optimizer's state in step with its parameters when an update is interrupted.
+
+    In the `with` block the update is recorded, then its state committed. If the block is left by
+    an error after the update was recorded, the commit is made good.
 
     Args:
-        update: records the operation, which gives `written` a new version.
-        written: one of the Tensors that `update` writes.
-        commit: stores the state that goes with it. An interrupt may make it run twice.
+        written: one of the Tensors that the update writes: it has a new version afterwards.
+        commit: stores the state; may run twice.
     """
-    version = written._version
-    try:
-        update()
-        commit()
-    except BaseException:
-        if written._version != version:
-            commit()
-        raise
+
+    def __init__(self, written: Tensor, commit: Callable[[], None]) -> None:
+        self.written, self.commit = written, commit
+        self.version = written._version
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is not None and self.written._version != self.version:
+            self.commit()
 
 
 def zeros_like(param: Tensor) -> Tensor:
@@ -49,18 +55,14 @@ class StepCounts:
     """
 
     def __init__(self) -> None:
+        # By identity: the tensor, its version when this was true, its value.
         self._known: dict[int, tuple[Tensor, int, float]] = {}
+        self._holders: dict[tuple[float, Kind], Tensor] = {}
 
     def make(self, count: float, fused: bool | None) -> Tensor:
         """A new step tensor, of the dtype PyTorch gives it."""
         wide = not fused and get_default_dtype().np == np.float64
         return from_host(np.array(count, np.float64 if wide else np.float32))
-
-    def _value(self, step: Tensor) -> float:
-        known = self._known.get(id(step))
-        if known is not None and known[0] is step and known[1] == step._version:
-            return known[2]
-        return float(step)
 
     def advance(self, steps: Sequence[Tensor], uniform: bool) -> tuple[list[float], list[Tensor]]:
         """The counts after one more update.
@@ -73,21 +75,35 @@ class StepCounts:
             The counts and the tensors that hold them: one of each if all parameters have the same
             count, else one per parameter.
         """
+        if uniform:
+            count, tensor = self._next(steps[0])
+            return [count], [tensor]
+        after = {id(step): step for step in steps}
+        pairs = {key: self._next(step) for key, step in after.items()}
+        if len({id(tensor) for _, tensor in pairs.values()}) == 1:
+            count, tensor = pairs[id(steps[0])]
+            return [count], [tensor]
+        return [pairs[id(step)][0] for step in steps], [pairs[id(step)][1] for step in steps]
+
+    def _next(self, step: Tensor) -> tuple[float, Tensor]:
+        """One more than a step tensor holds, rounded to its type, and a tensor that holds it."""
+        known = self._known.get(id(step))
+        if known is None or known[0] is not step or known[1] != step._version:
+            known = (step, 0, float(step))
+        kind = step._v.kind.with_grad(False, False) if step.requires_grad else step._v.kind
+        key = (known[2] + 1, kind)
+        holder = self._holders.get(key)
+        if holder is not None:
+            known = self._known[id(holder)]
+            if known[1] == holder._version:
+                return known[2], holder
         if len(self._known) > 256:
             self._known.clear()
-        made: dict[tuple, tuple[float, Tensor]] = {}
-        after: dict[int, tuple[float, Tensor]] = {}
-        for step in steps[:1] if uniform else steps:
-            if id(step) not in after:
-                array = np.asarray(self._value(step) + 1, step.dtype.np)
-                key = (float(array), array.dtype)
-                if key not in made:
-                    tensor = from_host(array)
-                    made[key] = (key[0], tensor)
-                    self._known[id(tensor)] = (tensor, tensor._version, key[0])
-                after[id(step)] = made[key]
-        pairs = list(made.values()) if len(made) == 1 else [after[id(step)] for step in steps]
-        return [count for count, _ in pairs], [step for _, step in pairs]
+            self._holders.clear()
+        array = np.asarray(key[0], kind.dtype.np)
+        holder = self._holders[key] = wrap(concrete(array, kind))
+        self._known[id(holder)] = (holder, 0, float(array))
+        return float(array), holder
 
 
 def computing_dtype(dtype: jnp.dtype) -> jnp.dtype:

@@ -11,7 +11,15 @@ import numpy as np
 from ..autograd import enable_grad
 from ..autograd.dispatch import multi_tensor
 from ..tensor.tensor import Tensor, from_host
-from ._update import StepCounts, add, computing_dtype, number, numbers_for, record, zeros_like
+from ._update import (
+    StepCounts,
+    add,
+    all_or_nothing,
+    computing_dtype,
+    number,
+    numbers_for,
+    zeros_like,
+)
 from .optimizer import Optimizer, ParamsT, _to_scalar, check_exclusive, check_fused
 
 __all__ = ["Adam"]
@@ -151,47 +159,24 @@ class Adam(Optimizer):
         return {"step": step, **{name: zeros_like(param) for name in names}}
 
     def _update(self, group: dict[str, Any], candidates: list[Tensor]) -> None:
-        amsgrad = group["amsgrad"]
         if group["foreach"] and isinstance(group["lr"], Tensor) and not group["capturable"]:
             raise RuntimeError(
                 "lr as a Tensor is not supported for capturable=False and foreach=True"
             )
-        state = self.state
-        params: list[Tensor] = []
-        grads: list[Tensor] = []
-        exp_avgs: list[Tensor] = []
-        exp_avg_sqs: list[Tensor] = []
-        max_exp_avg_sqs: list[Tensor] = []
-        states: list[dict[str, Any]] = []
-        steps: list[Tensor] = []
-        fresh: list[tuple[dict[str, Any], dict[str, Any]]] = []
-        shared = zero = None
-        uniform = True
-        for param in candidates:
-            grad = param.grad
-            if grad is None:
-                continue
-            ours = state[param]
-            states.append(ours)
-            if not ours:
-                if zero is None:
-                    zero = self._counts.make(0.0, group["fused"])
-                begin = self._begin(param, group, zero)
-                fresh.append((ours, begin))
-                ours = begin
-            params.append(param)
-            grads.append(grad)
-            exp_avgs.append(ours["exp_avg"])
-            exp_avg_sqs.append(ours["exp_avg_sq"])
-            if amsgrad:
-                max_exp_avg_sqs.append(ours["max_exp_avg_sq"])
-            step = ours["step"]
-            steps.append(step)
-            if step is not shared:
-                uniform = shared is None
-                shared = step
+        params = [param for param in candidates if param._grad is not None]
         if not params:
             return
+        state = self.state
+        states = given = [state[param] for param in params]
+        if not all(states):
+            zero = self._counts.make(0.0, group["fused"])
+            given = [ours or self._begin(param, group, zero) for param, ours in zip(params, states)]
+        steps = [ours["step"] for ours in given]
+        uniform = True
+        for step in steps:
+            if step is not steps[0]:
+                uniform = False
+                break
 
         lr = number(group["lr"])
         beta1, beta2 = map(number, group["betas"])
@@ -201,28 +186,28 @@ class Adam(Optimizer):
         # In Python floats, as PyTorch does, so that rounding agrees.
         step_sizes = [-(lr / (1 - beta1**count)) for count in counts]
         corrections = [(1 - beta2**count) ** 0.5 for count in counts]
-        lists = {
-            "params": params,
-            "exp_avgs": exp_avgs,
-            "exp_avg_sqs": exp_avg_sqs,
-            "grads": grads,
-        }
+        amsgrad, mixed = bool(group["amsgrad"]), len(counts) > 1
+        lists = {}
         if amsgrad:
-            lists["max_exp_avg_sqs"] = max_exp_avg_sqs
-        if len(counts) > 1:
+            lists["max_exp_avg_sqs"] = [ours["max_exp_avg_sq"] for ours in given]
+        if mixed:
             lists["scales"] = [from_host(np.array(step_sizes)), from_host(np.array(corrections))]
         else:
             new_steps = new_steps * len(params)
 
         def commit() -> None:
-            for ours, begin in fresh:
-                ours.update(begin)
+            if given is not states:
+                for ours, begin in zip(states, given):
+                    ours.update(begin)
             for ours, step in zip(states, new_steps):
                 ours["step"] = step
 
-        record(
-            partial(
-                _UPDATES[bool(amsgrad), len(counts) > 1],
+        with all_or_nothing(params[0], commit):
+            _UPDATES[amsgrad, mixed](
+                params=params,
+                grads=[param._grad for param in params],
+                exp_avgs=[ours["exp_avg"] for ours in given],
+                exp_avg_sqs=[ours["exp_avg_sq"] for ours in given],
                 **lists,
                 weight1=1 - beta1,
                 beta2=beta2,
@@ -234,10 +219,8 @@ class Adam(Optimizer):
                 decayed=("decoupled" if decoupled else "penalty") if decay != 0 else "",
                 small_weight1=1 - beta1 < 0.5,
                 maximize=bool(group["maximize"]),
-            ),
-            params[0],
-            commit,
-        )
+            )
+            commit()
 
     @enable_grad()
     def _update_differentiably(self, group: dict[str, Any], candidates: list[Tensor]) -> None:

@@ -341,8 +341,7 @@ class Optimizer:
         if set_to_none:
             for group in self.param_groups:
                 for param in group["params"]:
-                    if param.grad is not None:
-                        param.grad = None
+                    param._grad = None
             return
         grads = []
         for group in self.param_groups:

@@ -10,7 +10,7 @@ import numpy as np
 from ..autograd import enable_grad
 from ..autograd.dispatch import multi_tensor
 from ..tensor.tensor import Tensor, from_host
-from ._update import add, computing_dtype, number, numbers_for, record, zeros_like
+from ._update import add, all_or_nothing, computing_dtype, number, numbers_for, zeros_like
 from .optimizer import Optimizer, ParamsT, _to_scalar, check_exclusive, check_fused
 
 __all__ = ["SGD"]
@@ -105,57 +105,45 @@ class SGD(Optimizer):
         return loss
 
     def _update(self, group: dict[str, Any], candidates: list[Tensor]) -> None:
-        momentum = number(group["momentum"])
-        buffers: list[Tensor] = []
-        fresh: list[bool] = []
-        if momentum == 0:
-            params = [param for param in candidates if param.grad is not None]
-            grads = [param.grad for param in params]
-        else:
-            params = []
-            grads = []
-            state = self.state
-            for param in candidates:
-                grad = param.grad
-                if grad is not None:
-                    params.append(param)
-                    grads.append(grad)
-                    buffer = state[param].get("momentum_buffer")
-                    if buffer is None:
-                        buffer = zeros_like(param)
-                        fresh += [False] * (len(buffers) - len(fresh)) + [True]
-                    buffers.append(buffer)
+        params = [param for param in candidates if param._grad is not None]
         if not params:
             return
         if group["fused"]:
             for param in params:
                 check_fused(param)
-
+        momentum = number(group["momentum"])
         decay = number(group["weight_decay"])
         keep = 1 - number(group["dampening"])
-        lists = {"params": params, "grads": grads}
-        if momentum == 0:
-            update = _plain
-        else:
-            update = _momentum
-            lists["buffers"] = buffers
-            if fresh and keep != 1:
+        update, lists, new = _plain, {}, None
+        if momentum != 0:
+            state = self.state
+            states = [state[param] for param in params]
+            buffers = [ours.get("momentum_buffer") for ours in states]
+            update, lists = _momentum, {"buffers": buffers}
+            for buffer in buffers:
+                if buffer is None:
+                    new = [buffer is None for buffer in buffers]
+                    break
+        if new:
+            for i, param in enumerate(params):
+                if new[i]:
+                    buffers[i] = zeros_like(param)
+            if keep != 1:
                 # A first gradient enters undampened.
-                fresh += [False] * (len(params) - len(fresh))
-                if all(fresh):
-                    keep = 1.0
-                else:
+                if not all(new):
                     update = _momentum_mixed
-                    lists["keeps"] = [from_host(np.where(fresh, 1.0, keep))]
+                    lists["keeps"] = [from_host(np.where(new, 1.0, keep))]
+                keep = 1.0
 
         def commit() -> None:
-            for param, buffer, new in zip(params, buffers, fresh):
-                if new:
-                    state[param]["momentum_buffer"] = buffer
+            if new:
+                for ours, buffer in zip(states, buffers):
+                    ours["momentum_buffer"] = buffer
 
-        record(
-            partial(
-                update,
+        with all_or_nothing(params[0], commit):
+            update(
+                params=params,
+                grads=[param._grad for param in params],
                 **lists,
                 negative_lr=-number(group["lr"]),
                 momentum=momentum,
@@ -164,10 +152,8 @@ class SGD(Optimizer):
                 decayed=decay != 0,
                 nesterov=bool(group["nesterov"]),
                 maximize=bool(group["maximize"]),
-            ),
-            params[0],
-            commit,
-        )
+            )
+            commit()
 
     @enable_grad()
     def _update_differentiably(self, group: dict[str, Any], candidates: list[Tensor]) -> None:
