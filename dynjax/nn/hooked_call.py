@@ -20,6 +20,7 @@ from .hooks import (
     _global_forward_hooks_with_kwargs,
     _global_forward_pre_hooks,
 )
+from .parameter import filled
 
 if TYPE_CHECKING:
     from .module import Module
@@ -30,7 +31,6 @@ class BackwardHookFunction(Function):
 
     @staticmethod
     def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
-        ctx.mark_non_differentiable(*[t for t in tensors if not t.requires_grad])
         return tensors
 
     @staticmethod
@@ -41,9 +41,10 @@ class BackwardHookFunction(Function):
 class BackwardHook:
     """The full backward hooks of one call of one module.
 
-    One identity node goes around the tensor inputs, one around the tensor outputs. The user's
-    hooks run at the input node, when both gradients are known; arguments that are no Tensors
-    count as gradient None.
+    One identity node goes around the inputs that require grad, one around the outputs that do.
+    The user's hooks run at the input node, when both gradients are known. As in PyTorch, the
+    gradient of another Tensor is zeros as an input and None as an output, and that of an argument
+    that is no Tensor is None.
     """
 
     def __init__(self, module: Module, hooks: list[Callable], pre_hooks: list[Callable]) -> None:
@@ -53,11 +54,12 @@ class BackwardHook:
         self.grad_outputs: tuple | None = None
         self.input_index: list[int] | None = None
         self.output_index: list[int] | None = None
-        self.n_inputs = self.n_outputs = 0
+        self.inputs: list[tuple[tuple[int, ...], Any] | None] = []
+        self.n_outputs = 0
 
     def setup_input_hook(self, args: tuple) -> tuple:
+        self.inputs = [(a.shape, a.dtype) if isinstance(a, Tensor) else None for a in args]
         args, self.input_index = self._watch(args, self._on_grad_input)
-        self.n_inputs = len(args)
         return args
 
     def setup_output_hook(self, result: Any) -> Any:
@@ -68,30 +70,25 @@ class BackwardHook:
 
     @staticmethod
     def _watch(values: tuple, hook: Callable) -> tuple[tuple, list[int] | None]:
-        index = [i for i, value in enumerate(values) if isinstance(value, Tensor)]
-        tensors = [values[i] for i in index]
-        if not (state.trace.grad and any(t.requires_grad for t in tensors)):
+        index = [i for i, v in enumerate(values) if isinstance(v, Tensor) and v.requires_grad]
+        if not (state.trace.grad and index):
             return values, None
-        watched = BackwardHookFunction.apply(*tensors)
-        node = next(t.grad_fn for t in watched if t.grad_fn is not None)
-        node.register_hook(hook)
+        watched = BackwardHookFunction.apply(*[values[i] for i in index])
+        watched[0].grad_fn.register_hook(hook)
         result = list(values)
         for i, tensor in zip(index, watched, strict=True):
             result[i] = tensor
         return (tuple(result) if type(values) is tuple else type(values)(*result)), index
 
-    @staticmethod
-    def _spread(index: list[int], values: tuple, size: int) -> tuple:
-        result = [None] * size
-        for i, value in zip(index, values, strict=True):
-            result[i] = value
-        return tuple(result)
-
     def _on_grad_input(self, grad_input: tuple, _: tuple) -> tuple | None:
         # None: the gradient reached the inputs without passing the outputs (double backward).
         if self.grad_outputs is None:
             return None
-        grads = self._spread(self.input_index, grad_input, self.n_inputs)
+        known = dict(zip(self.input_index, grad_input, strict=True))
+        grads = tuple(
+            known.get(i) if i in known or info is None else filled(info[0], dtype=info[1])
+            for i, info in enumerate(self.inputs)
+        )
         for hook in self.hooks:
             out = hook(self.module, grads, self.grad_outputs)
             if out is None:
@@ -106,7 +103,8 @@ class BackwardHook:
         return tuple(grads[i] for i in self.input_index)
 
     def _on_grad_output(self, _: tuple, grad_output: tuple) -> tuple:
-        grads = self._spread(self.output_index, grad_output, self.n_outputs)
+        known = dict(zip(self.output_index, grad_output, strict=True))
+        grads = tuple(known.get(i) for i in range(self.n_outputs))
         for hook in self.pre_hooks:
             out = hook(self.module, grads)
             if out is None:
@@ -130,7 +128,7 @@ class BackwardHook:
             "#torch.nn.Module.register_full_backward_hook for more details.",
             stacklevel=5,
         )
-        grads = (None,) * self.n_inputs
+        grads = (None,) * len(self.inputs)
         for hook in self.hooks:
             out = hook(self.module, grads, self.grad_outputs)
             if out is not None and not (isinstance(out, tuple) and all(g is None for g in out)):

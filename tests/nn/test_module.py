@@ -109,9 +109,9 @@ def test_names_are_checked():
     ):
         with pytest.raises(TypeError, match="name should be a string. Got int"):
             register(3, value)
-        with pytest.raises(KeyError, match='can\'t contain "."'):
+        with pytest.raises(KeyError, match='can.*t contain "."'):
             register("a.b", value)
-        with pytest.raises(KeyError, match="can't be empty string"):
+        with pytest.raises(KeyError, match="can.*t be empty string"):
             register("", value)
         with pytest.raises(KeyError, match="attribute 'training' already exists"):
             register("training", value)
