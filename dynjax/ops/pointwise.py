@@ -47,7 +47,7 @@ from .inplace import inplace_form
 # --- one argument -------------------------------------------------------------------------------
 
 
-def _unary(name, fn, doc, *, refused="", kernel="{}_vml_cpu", types=FLOAT, **options):
+def unary(name, fn, doc, *, refused="", kernel="{}_vml_cpu", types=FLOAT, **options):
     """Declare an elementwise function of one tensor, with its in-place and `out=` forms.
 
     Args:
@@ -63,62 +63,33 @@ def _unary(name, fn, doc, *, refused="", kernel="{}_vml_cpu", types=FLOAT, **opt
     op(name=name, types=types, doc=doc, **options)(body)
 
 
-_SPECIAL = ("torch", "special")
+SPECIAL = ("torch", "special")
 
-_unary("acos", jnp.arccos, "The angle in [0, pi] whose cosine is x.", aliases=("arccos",))
-_unary("acosh", jnp.arccosh, "The inverse of cosh.", aliases=("arccosh",))
-_unary("asin", jnp.arcsin, "The angle whose sine is x.", aliases=("arcsin",))
-_unary("asinh", jnp.arcsinh, "The inverse of sinh.", aliases=("arcsinh",))
-_unary("atan", jnp.arctan, "The angle whose tangent is x.", aliases=("arctan",))
-_unary("atanh", jnp.arctanh, "The inverse of tanh.", aliases=("arctanh",))
-_unary("cos", jnp.cos, "Cosine of x in radians.")
-_unary("cosh", jnp.cosh, "Hyperbolic cosine.")
-_unary("sin", jnp.sin, "Sine of x in radians.")
-_unary("sinh", jnp.sinh, "Hyperbolic sine.")
-_unary("tan", jnp.tan, "Tangent of x in radians.")
-_unary("tanh", jnp.tanh, "Hyperbolic tangent.")
-_unary("sinc", jnp.sinc, "sin(pi x) / (pi x), and 1 at 0.", module=_SPECIAL)
+unary("acos", jnp.arccos, "The angle in [0, pi] whose cosine is x.", aliases=("arccos",))
+unary("acosh", jnp.arccosh, "The inverse of cosh.", aliases=("arccosh",))
+unary("asin", jnp.arcsin, "The angle whose sine is x.", aliases=("arcsin",))
+unary("asinh", jnp.arcsinh, "The inverse of sinh.", aliases=("arcsinh",))
+unary("atan", jnp.arctan, "The angle whose tangent is x.", aliases=("arctan",))
+unary("atanh", jnp.arctanh, "The inverse of tanh.", aliases=("arctanh",))
+unary("cos", jnp.cos, "Cosine of x in radians.")
+unary("cosh", jnp.cosh, "Hyperbolic cosine.")
+unary("sin", jnp.sin, "Sine of x in radians.")
+unary("sinh", jnp.sinh, "Hyperbolic sine.")
+unary("tan", jnp.tan, "Tangent of x in radians.")
+unary("tanh", jnp.tanh, "Hyperbolic tangent.")
+unary("sinc", jnp.sinc, "sin(pi x) / (pi x), and 1 at 0.", module=SPECIAL)
 
-_unary("exp", jnp.exp, "e to the power x.")
-_unary("exp2", jnp.exp2, "2 to the power x.", module=_SPECIAL)
-_unary("expm1", jnp.expm1, "exp(x) - 1, exact near 0.", module=_SPECIAL)
-_unary("log", jnp.log, "Natural logarithm.")
-_unary("log2", jnp.log2, "Logarithm to the base 2.")
-_unary("log10", jnp.log10, "Logarithm to the base 10.")
-_unary("log1p", jnp.log1p, "log(1 + x), exact near 0.", module=_SPECIAL)
-_unary("sqrt", jnp.sqrt, "Square root.")
-_unary("rsqrt", lax.rsqrt, "1 / sqrt(x).")
-_unary("reciprocal", lambda x: 1 / x, "1 / x.")
-_unary("sigmoid", jax.nn.sigmoid, "1 / (1 + exp(-x)).")
-
-_unary("erf", lax.erf, "The error function.", refused="c", module=_SPECIAL)
-_unary("erfc", lax.erfc, "1 - erf(x), exact for large x.", refused="c", module=_SPECIAL)
-_unary("erfinv", lax.erf_inv, "The inverse of erf on (-1, 1).", refused="c", module=_SPECIAL)
-_unary("lgamma", lax.lgamma, "Logarithm of |gamma(x)|.", refused="c")
-_unary(
-    "i0",
-    in_opmath(jax.scipy.special.i0),
-    "Modified Bessel function of the first kind, order 0.",
-    refused="c",
-    module=_SPECIAL,
-)
-
-
-@op(types=FLOAT, inplace=True, out=True, module=_SPECIAL)
-def digamma(input: Tensor):
-    """The derivative of `lgamma`; infinite at 0 and undefined at negative integers."""
-    check_kind(input, "c", "digamma")
-    return jnp.where(input == 0, jnp.copysign(jnp.inf, -input), lax.digamma(input))
-
-
-@op(types=FLOAT, inplace=True, out=True, module=_SPECIAL)
-@in_opmath
-def logit(input: Tensor, eps: Float = None):
-    """log(x / (1 - x)); with `eps`, of x clamped to [eps, 1 - eps]."""
-    check_kind(input, "c", "logit_cpu")
-    if eps is not None:
-        input = jnp.where(input < eps, eps, jnp.where(input > 1 - eps, 1 - eps, input))
-    return jnp.log(input / (1 - input))
+unary("exp", jnp.exp, "e to the power x.")
+unary("exp2", jnp.exp2, "2 to the power x.", module=SPECIAL)
+unary("expm1", jnp.expm1, "exp(x) - 1, exact near 0.", module=SPECIAL)
+unary("log", jnp.log, "Natural logarithm.")
+unary("log2", jnp.log2, "Logarithm to the base 2.")
+unary("log10", jnp.log10, "Logarithm to the base 10.")
+unary("log1p", jnp.log1p, "log(1 + x), exact near 0.", module=SPECIAL)
+unary("sqrt", jnp.sqrt, "Square root.")
+unary("rsqrt", lax.rsqrt, "1 / sqrt(x).")
+unary("reciprocal", lambda x: 1 / x, "1 / x.")
+unary("sigmoid", jax.nn.sigmoid, "1 / (1 + exp(-x)).")
 
 
 def _scaling(name, factor, doc):
@@ -136,7 +107,7 @@ _scaling("rad2deg", 180 / math.pi, "Radians to degrees.")
 
 # Functions that keep integers as they are
 
-_unary(
+unary(
     "abs",
     jnp.abs,
     "Absolute value; its derivative at 0 is 0.",
@@ -145,7 +116,10 @@ _unary(
     types=SAME,
     aliases=("absolute",),
 )
-_unary("square", jnp.square, "x * x.", types=SAME, grad_name="PowBackward0")
+unary(
+    "square", lambda x: jnp.square(x.astype(np.int64) if is_bool(x) else x), "x * x.",
+    types=SAME, grad_name="PowBackward0",
+)  # fmt: skip
 
 
 @op(inplace=True, out=True, aliases=("negative",))
@@ -183,8 +157,8 @@ def _sgn(z):
     return z / jnp.where(size == 0, 1, size)
 
 
-_unary("sign", _sign, "-1, 0 or 1; 0 for NaN. Refuses complex types.", types=SAME)
-_unary("sgn", _sgn, "`sign`, and z / |z| for complex numbers (0 at 0).", types=SAME)
+unary("sign", _sign, "-1, 0 or 1; 0 for NaN. Refuses complex types.", types=SAME)
+unary("sgn", _sgn, "`sign`, and z / |z| for complex numbers (0 at 0).", types=SAME)
 
 
 def _rounding(name, fn, doc):
@@ -203,7 +177,7 @@ _rounding("ceil", jnp.ceil, "The smallest integer that is at least x.")
 _rounding("trunc", jnp.trunc, "The integer part of x.")
 
 
-@op(name="round", inplace=True, out=True, module=_SPECIAL)
+@op(name="round", inplace=True, out=True, module=SPECIAL)
 @in_opmath
 def round_(input: Tensor, *, decimals: Int = 0):
     """x rounded to `decimals` places, halves to the even neighbour."""
@@ -219,7 +193,7 @@ def round_(input: Tensor, *, decimals: Int = 0):
     return lax.round(input * scale, lax.RoundingMethod.TO_NEAREST_EVEN) / scale
 
 
-_unary(
+unary(
     "frac", lambda x: x - jnp.trunc(x), "x - trunc(x).", refused="bic", kernel="frac_cpu",
     types=SAME,
 )  # fmt: skip
@@ -239,7 +213,7 @@ def _scaled(x, alpha):
     return x * alpha.astype(x.dtype)
 
 
-def _binary(name, fn, doc, *, types=PROMOTE, refused="", kernel="{}_cpu", **options):
+def binary(name, fn, doc, *, types=PROMOTE, refused="", kernel="{}_cpu", **options):
     """Declare a function of two broadcast operands, with its in-place and `out=` forms."""
 
     def body(input: Operand, other: Operand):
@@ -280,8 +254,8 @@ def rsub(input: Operand, other: Operand, *, alpha: Number = None):
     return _subtract(other, input, alpha)
 
 
-mul = _binary("mul", jnp.multiply, "input * other.", aliases=("multiply",))
-true_divide = _binary(
+mul = binary("mul", jnp.multiply, "input * other.", aliases=("multiply",))
+true_divide = binary(
     "true_divide", jnp.divide, "input / other; of integers in the default type.",
     types=FLOAT, grad_name="DivBackward0",
 )  # fmt: skip
@@ -304,19 +278,19 @@ def _remainder(a, b):
     return jnp.where((r != 0) & ((r < 0) != (b < 0)), r + b, r)
 
 
-floor_divide = _binary(
+floor_divide = binary(
     "floor_divide", in_opmath(_floor_quotient), "floor(input / other).", refused="bc",
     kernel="div_floor_cpu",
 )  # fmt: skip
-_div_trunc = _binary(
-    "div_trunc", in_opmath(_truncated_quotient), "trunc(input / other).", refused="bc",
+_div_trunc = binary(
+    "div_trunc", _truncated_quotient, "trunc(input / other).", refused="bc",
     kernel="div_trunc_cpu", inplace=False, method=False, function=False, grad_name="DivBackward2",
 )  # fmt: skip
-_binary(
+binary(
     "remainder", in_opmath(_remainder), "input - floor(input / other) * other.",
     refused="bc",
 )  # fmt: skip
-_binary(
+binary(
     "fmod", in_opmath(lambda a, b: lax.rem(*broadcast(a, b))),
     "input - trunc(input / other) * other.", refused="bc",
 )  # fmt: skip
@@ -364,7 +338,7 @@ def _power(x, exponent):
     return lax.integer_pow(x, int(exponent))
 
 
-@op(name="pow_scalar", method=False, function=False, grad_name="PowBackward0")
+@op(name="pow_scalar", out=True, method=False, function=False, grad_name="PowBackward0")
 @in_opmath
 def _pow_constant(input: Tensor, exponent: Static):
     """input to a constant power of its own kind."""
@@ -373,13 +347,16 @@ def _pow_constant(input: Tensor, exponent: Static):
     return _power(input, exponent)
 
 
-@op(name="pow_float", types=FLOAT, method=False, function=False, grad_name="PowBackward0")
+@op(name="pow_float", out=True, types=FLOAT, method=False, function=False, grad_name="PowBackward0")
 def _pow_fraction(input: Tensor, exponent: Static):
     """An integral input to a constant floating power."""
     return _power(input, exponent)
 
 
-@op(name="pow_tensor", types=PROMOTE, method=False, function=False, grad_name="PowBackward1")
+@op(
+    name="pow_tensor", types=PROMOTE, out=True, method=False, function=False,
+    grad_name="PowBackward1",
+)  # fmt: skip
 @in_opmath
 def _pow_operands(input: Operand, exponent: Operand):
     """input ** exponent, both possibly tensors."""
@@ -387,7 +364,7 @@ def _pow_operands(input: Operand, exponent: Operand):
     check_kind(base, "b", "pow")
     if is_integral(base):
         inverse = jnp.where(base == 1, 1, jnp.where(base == -1, 1 - 2 * (exponent & 1), 0))
-        return jnp.where(exponent < 0, inverse, lax.pow(base, jnp.maximum(exponent, 0)))
+        return jnp.where(exponent < 0, inverse, jnp.power(base, jnp.maximum(exponent, 0)))
     return lax.pow(base, exponent)
 
 
@@ -437,17 +414,17 @@ def _refusing_complex(name, fn):
 
 
 # At a tie JAX's rule, as PyTorch's, gives each half of the gradient.
-maximum = _binary(
+maximum = binary(
     "maximum", _refusing_complex("maximum", lax.max), "The larger one; NaN wins.", inplace=False
 )
-minimum = _binary(
+minimum = binary(
     "minimum", _refusing_complex("minimum", lax.min), "The smaller one; NaN wins.", inplace=False
 )
-_binary(
+binary(
     "fmax", lambda a, b: jnp.where((a >= b) | (b != b), a, b), "The larger one; NaN loses.",
     refused="c", inplace=False,
 )  # fmt: skip
-_binary(
+binary(
     "fmin", lambda a, b: jnp.where((a <= b) | (b != b), a, b), "The smaller one; NaN loses.",
     refused="c", inplace=False,
 )  # fmt: skip
@@ -555,55 +532,3 @@ def nan_to_num(input: Tensor, nan: Float = None, posinf: Float = None, neginf: F
     return (
         input if is_integral(input) else _replaced(input, nan, posinf, neginf).astype(input.dtype)
     )
-
-
-# --- other functions of two arguments -----------------------------------------------------------
-
-
-def _atan2(y, x):
-    # At the origin PyTorch's gradient is 0.
-    origin = (x == 0) & (y == 0)
-    return jnp.where(
-        origin, lax.stop_gradient(jnp.arctan2(y, x)), jnp.arctan2(y, jnp.where(origin, 1, x))
-    )
-
-
-def _copysign(a, b):
-    # By a factor, whose gradient PyTorch takes as 0 at a = 0.
-    negative = jnp.signbit(b)
-    flipped = jnp.where(jnp.signbit(a) == negative, a, -a)
-    return jnp.where(a == 0, lax.stop_gradient(flipped), flipped)
-
-
-def _heaviside(a, b):
-    return jnp.where(a == 0, b, (a > 0).astype(a.dtype))
-
-
-def _xlogy(x, y):
-    zero = (x == 0) & ~jnp.isnan(y)
-    return jnp.where(zero, 0, x * jnp.log(jnp.where(zero, 1, y)))
-
-
-_binary(
-    "atan2", in_opmath(_atan2), "The angle of the point (other, input).", types=FLOAT,
-    refused="c", aliases=("arctan2",),
-)  # fmt: skip
-_binary("copysign", _copysign, "|input| with the sign of other.", types=FLOAT, refused="c")
-_binary("heaviside", _heaviside, "The step function, and other where input is 0.", refused="c")
-_binary("hypot", in_opmath(jnp.hypot), "The length of (input, other).", refused="bic")
-_binary(
-    "logaddexp", in_opmath(jnp.logaddexp), "log(exp(input) + exp(other)).", refused="bi",
-    inplace=False,
-)  # fmt: skip
-_binary(
-    "logaddexp2", in_opmath(jnp.logaddexp2), "log2(2**input + 2**other).", refused="bic",
-    inplace=False,
-)  # fmt: skip
-_binary(
-    "xlogy", in_opmath(_xlogy), "input * log(other), and 0 where input is 0.", types=FLOAT,
-    refused="c", module=_SPECIAL,
-)  # fmt: skip
-_binary("nextafter", jnp.nextafter, "The next number from input towards other.", refused="bic")
-_binary("gcd", jnp.gcd, "Greatest common divisor.", refused="bfc")
-_binary("lcm", jnp.lcm, "Least common multiple.", refused="bfc")
-_binary("ldexp", lambda a, b: a * jnp.exp2(b), "input * 2**other.", types=FLOAT)

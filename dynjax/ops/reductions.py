@@ -167,15 +167,21 @@ def _extreme(name, fn, index_of, other, what):
         axes = _check_extreme("a" + name, input, dim or None)
         return fn(input, axes, keepdims=keepdim)
 
-    @op(name=f"{name}_all", function=False, method=False, grad_name=f"{name.title()}Backward1")
+    @op(
+        name=f"{name}_all",
+        out=True,
+        function=False,
+        method=False,
+        grad_name=f"{name.title()}Backward1",
+    )
     def full(input: Tensor):
         check_kind(input, "c", f"{name}_all")
         _check_extreme(name, input, None)
         return fn(input)
 
     @op(
-        name=f"{name}_dim", function=False, method=False, grad_name=f"{name.title()}Backward0",
-        returns=("values", "indices"),
+        name=f"{name}_dim", out=True, function=False, method=False, returns=("values", "indices"),
+        grad_name=f"{name.title()}Backward0",
     )  # fmt: skip
     def along(input: Tensor, dim: Int, keepdim: Bool = False):
         check_kind(input, "c", f"{name}_cpu")
@@ -281,7 +287,13 @@ def _shared_median_jvp(index_of, primals, tangents):
 
 
 def _declare_median(name, index_of, doc):
-    @op(name=f"{name}_all", function=False, method=False, grad_name=f"{name.title()}Backward0")
+    @op(
+        name=f"{name}_all",
+        out=True,
+        function=False,
+        method=False,
+        grad_name=f"{name.title()}Backward0",
+    )
     def full(input: Tensor):
         check_kind(input, "bc", "median_cpu")
         if input.size == 0:
@@ -289,8 +301,8 @@ def _declare_median(name, index_of, doc):
         return _shared_median(input.reshape(-1), index_of)
 
     @op(
-        name=f"{name}_dim", function=False, method=False, grad_name=f"{name.title()}Backward1",
-        returns=("values", "indices"),
+        name=f"{name}_dim", out=True, function=False, method=False, returns=("values", "indices"),
+        grad_name=f"{name.title()}Backward1",
     )  # fmt: skip
     def along(input: Tensor, dim: Int, keepdim: Bool = False):
         check_kind(input, "bc", "median_out_impl")

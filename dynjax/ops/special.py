@@ -1,0 +1,129 @@
+"""Special functions, and the less common elementwise functions of two arguments.
+
+Source: https://pytorch.org/docs/stable/special.html
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from .checks import check_kind, in_opmath
+from .declare import FLOAT, Float, Tensor, op
+from .pointwise import SPECIAL, binary, unary
+
+# --- one argument -------------------------------------------------------------------------------
+
+unary("erf", lax.erf, "The error function.", refused="c", module=SPECIAL)
+unary("erfc", lax.erfc, "1 - erf(x), exact for large x.", refused="c", module=SPECIAL)
+unary("erfinv", lax.erf_inv, "The inverse of erf on (-1, 1).", refused="c", module=SPECIAL)
+unary("lgamma", lax.lgamma, "Logarithm of |gamma(x)|.", refused="c")
+
+
+@jax.custom_jvp
+def _bessel_i0(x):
+    return jax.scipy.special.i0(x)
+
+
+# JAX's own rule is wrong at 0, where the derivative of |x| comes in.
+_bessel_i0.defjvps(lambda t, result, x: t * jax.scipy.special.i1(x))
+
+unary(
+    "i0",
+    in_opmath(_bessel_i0),
+    "Modified Bessel function of the first kind, order 0.",
+    refused="c",
+    module=SPECIAL,
+)
+
+
+def _trigamma(x):
+    """The derivative of digamma; JAX's holds for positive x, the rest is by reflection."""
+    left = x < 0.5
+    right = jax.scipy.special.polygamma(1, jnp.where(left, 1 - x, x))
+    return jnp.where(left, jnp.square(jnp.pi / jnp.sin(jnp.pi * x)) - right, right)
+
+
+@jax.custom_jvp
+def _digamma(x):
+    return jnp.where(x == 0, jnp.copysign(jnp.inf, -x), lax.digamma(x))
+
+
+_digamma.defjvps(lambda t, result, x: t * _trigamma(x))
+
+
+@op(types=FLOAT, inplace=True, out=True, module=SPECIAL)
+@in_opmath
+def digamma(input: Tensor):
+    """The derivative of `lgamma`; infinite at 0 and undefined at negative integers."""
+    check_kind(input, "c", "digamma")
+    return _digamma(input)
+
+
+@op(types=FLOAT, inplace=True, out=True, module=SPECIAL)
+@in_opmath
+def logit(input: Tensor, eps: Float = None):
+    """log(x / (1 - x)); with `eps`, of x clamped to [eps, 1 - eps]."""
+    check_kind(input, "c", "logit_cpu")
+    if eps is not None:
+        input = jnp.where(input < eps, eps, jnp.where(input > 1 - eps, 1 - eps, input))
+    return jnp.log(input / (1 - input))
+
+
+# --- two arguments ------------------------------------------------------------------------------
+
+
+def _atan2(y, x):
+    # At the origin PyTorch's gradient is 0.
+    origin = (x == 0) & (y == 0)
+    return jnp.where(
+        origin, lax.stop_gradient(jnp.arctan2(y, x)), jnp.arctan2(y, jnp.where(origin, 1, x))
+    )
+
+
+def _copysign(a, b):
+    # By a factor, whose gradient PyTorch takes as 0 at a = 0.
+    negative = jnp.signbit(b)
+    flipped = jnp.where(jnp.signbit(a) == negative, a, -a)
+    return jnp.where(a == 0, lax.stop_gradient(flipped), flipped)
+
+
+def _heaviside(a, b):
+    return jnp.where(a == 0, b, (a > 0).astype(a.dtype))
+
+
+@jax.custom_jvp
+def _nextafter(a, b):
+    return jnp.nextafter(a, b)
+
+
+_nextafter.defjvps(lambda t, result, a, b: jnp.where(a == b, 0, t), None)
+
+
+def _xlogy(x, y):
+    zero = (x == 0) & ~jnp.isnan(y)
+    return jnp.where(zero, 0, x * jnp.log(jnp.where(zero, 1, y)))
+
+
+binary(
+    "atan2", in_opmath(_atan2), "The angle of the point (other, input).", types=FLOAT,
+    refused="c", aliases=("arctan2",),
+)  # fmt: skip
+binary("copysign", _copysign, "|input| with the sign of other.", types=FLOAT, refused="c")
+binary("heaviside", _heaviside, "The step function, and other where input is 0.", refused="c")
+binary("hypot", in_opmath(jnp.hypot), "The length of (input, other).", refused="bic")
+binary(
+    "logaddexp", in_opmath(jnp.logaddexp), "log(exp(input) + exp(other)).", refused="bi",
+    inplace=False,
+)  # fmt: skip
+binary(
+    "logaddexp2", in_opmath(jnp.logaddexp2), "log2(2**input + 2**other).", refused="bic",
+    inplace=False,
+)  # fmt: skip
+binary(
+    "xlogy", in_opmath(_xlogy), "input * log(other), and 0 where input is 0.", types=FLOAT,
+    refused="c", module=SPECIAL,
+)  # fmt: skip
+binary("nextafter", _nextafter, "The next number from input towards other.", refused="bic")
+binary("gcd", jnp.gcd, "Greatest common divisor.", refused="bfc")
+binary("lcm", jnp.lcm, "Least common multiple.", refused="bfc")
+binary("ldexp", in_opmath(lambda a, b: a * jnp.exp2(b)), "input * 2**other.", types=FLOAT)
