@@ -11,9 +11,9 @@ import jax.numpy as jnp
 
 from ..engine.frames import user_stacklevel
 from ..engine.kernel import Kernel, kernels
-from ..engine.trace import state
-from ..engine.value import Value, Watch
-from ..tensor.storage import alias_kernel, as_leaf, share, write
+from ..engine.trace import runner, state
+from ..engine.value import Value
+from ..tensor.storage import alias_kernel, as_leaf, refresh, share, write
 from ..tensor.tensor import Tensor, value_of, wrap
 
 
@@ -204,46 +204,54 @@ class MultiTensor:
 
     def __call__(self, **kwargs: Any) -> None:
         trace = state.trace
+        if trace.trie.eager or trace.cur.depth >= trace.trie.budget():
+            runner.flush()
+            trace = state.trace
         lists = [kwargs[name] for name in self.lists]
-        written = [t for group in lists[: len(self.writes)] for t in group]
-        values = [value_of(t) for group in lists for t in group]
+        tensors = [t for group in lists for t in group]
+        values = [
+            t._v if (a := t._alias) is None or a.seen == a.storage.stamp else refresh(t)
+            for t in tensors
+        ]
+        sizes = tuple(map(len, lists))
+        n_written = sum(sizes[: len(self.writes)])
         statics = tuple([kwargs[name] for name in self.statics])
         refs = tuple([v.idx if v.trace is trace else trace.enter(v) for v in values])
-        sizes = tuple(map(len, lists))
         key = (self, sizes, statics, refs)
         step = trace.cur.next.get(key)
         if step is None:
             kernel = self._kernel(values, sizes, statics)
             kinds = tuple(
                 v.kind if v.kind.leaf else v.kind.with_grad(False, False)
-                for v in values[: len(written)]
+                for v in values[:n_written]
             )
             step = trace.add(key, kernel, refs, values, False, kinds=kinds)
         base = trace.cur.nnum
         for k, name in enumerate(self.numbers):
             trace.numbers[base + k] = float(kwargs[name])
         trace.cur = step
-        results = trace.results(step)
         # Nothing below records a computation: all of the tensors change, or none.
-        for tensor, value in zip(written, results, strict=True):
-            old = tensor._v
-            alias = tensor._alias
-            if old.kind.leaf:
+        for tensor, old, value in zip(tensors, values, trace.results(step), strict=False):
+            kind = old.kind
+            if kind.leaf:
                 value.node = trace.owners[value.idx] = old.node
-            if (old.kind.requires_grad and not old.kind.leaf) or (
-                alias is not None and (alias.base is not None or alias.chain)
-            ):
-                write(tensor, value)
-                continue
+            alias = tensor._alias
             if alias is None:
                 alias = share(tensor)
+            elif alias.base is not None or alias.chain:
+                write(tensor, value)
+                continue
+            if kind.requires_grad and not kind.leaf:
+                write(tensor, value)
+                continue
             storage = alias.storage
             storage.value = tensor._v = value
-            storage.stamp += 1
-            storage.version += 1
+            alias.seen = storage.stamp = storage.stamp + 1
+            storage.version = version = storage.version + 1
             storage.writer = tensor
-            alias.seen = storage.stamp
-            value.watch = Watch(storage.version, storage)
+            value.watch = (storage, version)
+        if trace.trie.eager:
+            runner.flush()
 
     def _kernel(self, values: list[Value], sizes: tuple[int, ...], statics: Hashable) -> Kernel:
         avals = [jax.ShapeDtypeStruct(v.kind.shape, v.kind.dtype.np) for v in values]

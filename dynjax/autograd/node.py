@@ -203,7 +203,7 @@ class KernelNode(Node):
         watched = self.result if self.kernel.saves == "result" else self.values
         for value in watched:
             watch = value.watch
-            if watch is not None and watch.storage.version != watch.version:
+            if watch is not None and watch[0].version != watch[1]:
                 kind = value.kind
                 place = ""
                 position = node_of(value) if kind.requires_grad and not kind.leaf else None
@@ -213,8 +213,8 @@ class KernelNode(Node):
                 raise RuntimeError(
                     "one of the variables needed for gradient computation has been modified by an "
                     f"inplace operation: [torch.{kind.dtype.type_name}Tensor "
-                    f"{list(kind.shape)}]{place} is at version {watch.storage.version}; expected "
-                    f"version {watch.version} instead. Hint: the backtrace further above shows the "
+                    f"{list(kind.shape)}]{place} is at version {watch[0].version}; expected "
+                    f"version {watch[1]} instead. Hint: the backtrace further above shows the "
                     "operation that failed to compute its gradient. The variable in question was "
                     f"changed in there or anywhere later. Good luck!{recorded}"
                 )

@@ -6,11 +6,11 @@ a function from a plan to a program. `POLICIES` names them, `config.policy` choo
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
+from itertools import repeat, starmap
 from sys import getrefcount
 from typing import Any
 
@@ -23,35 +23,38 @@ from ..core.devices import get_default_device
 from . import explain
 from .lower import Lowered, lower, pack, unpack
 from .trace import Step, Trace, eager_trie, path_of, runner, state
-from .value import Value
+from .value import Value, concrete
 
 # Set by autograd: keeps the tape of results whose graph is still to be walked.
 keep_tape: Callable[[Trace, list[Value]], bool] = lambda trace, live: False  # noqa: E731
 
 # References to a value that nobody else holds, counted inside the loops below.
 _DEAD_RESULT = 3  # trace.vals, the loop variable, getrefcount's argument
-_DEAD_LEAF = 4  # trace.leaves, the list of leaves, the loop variable, the argument
-_LONE_ARRAY = 2  # Value.array, getrefcount's argument
+_DEAD_LEAF = 3  # trace.leaves, the list of leaves, getrefcount's argument
+_set_array = Value.array.__set__
+_set_trace = Value.trace.__set__
+_LONE_ARRAY = 3  # Value.array, the list of arguments, getrefcount's argument
 
 
 class Program:
     """A compiled computation.
 
     Attributes:
-        run: the compiled function, taking leaf arrays and, if any, the packed numbers.
-        seconds: what compiling took.
+        run: the function, taking leaf arrays and, if any, the packed numbers; compiles when first
+            called.
+        seconds: what compiling took, None before.
     """
 
     __slots__ = ("run", "seconds")
 
-    def __init__(self, run: Callable[..., Sequence[Any]], seconds: float) -> None:
+    def __init__(self, run: Callable[..., Sequence[Any]], seconds: float | None = None) -> None:
         self.run, self.seconds = run, seconds
 
 
 class Plan:
     """How a trace that ends at one step with one set of live results is run."""
 
-    __slots__ = ("lowered", "aliasable", "programs", "numbers", "packed", "wide", "runs")
+    __slots__ = ("lowered", "aliasable", "programs", "numbers", "packed", "runs")
 
     def __init__(self, lowered: Lowered) -> None:
         self.lowered = lowered
@@ -66,7 +69,6 @@ class Plan:
         self.numbers: list | None = None
         self.packed: Any = None
         self.runs = 0
-        self.wide = any(k.dtype.np.itemsize >= 8 for k in lowered.kinds)
 
 
 class ProgramCache:
@@ -145,13 +147,14 @@ def _peek(trace: Trace, value: Value) -> None:
     arrays = [materialize(leaves[k]) for k in lowered.leaves]
     plan = Plan(lowered)
     program = compile_whole(plan, (), trace)
+    copy = concrete(None, value.kind)
     try:
-        (array,) = _call(program, plan, arrays, numbers)
+        _call(program, plan, arrays, trace, numbers, [copy])
     except RuntimeError:
         if value.array is None:  # the owner may have flushed (and donated) meanwhile
             raise
     else:
-        value.array = array
+        value.array = copy.array
 
 
 def _run(trace: Trace, live: list[Value]) -> None:
@@ -165,10 +168,9 @@ def _run(trace: Trace, live: list[Value]) -> None:
     leaves = list(trace.leaves)
     used = plan.lowered.leaves
     arrays = [leaves[k].array for k in used]
-    for array in arrays:
-        if array is None or isinstance(array, Tracer):
-            return _run_plainly(trace, live, plan, leaves, arrays)
-    donate = _donatable(plan, leaves, used)
+    if not _plain.issuperset(map(type, arrays)) and _unusual(arrays):
+        return _run_plainly(trace, live, plan, leaves, arrays)
+    donate = _donatable(plan, leaves, used, arrays)
     try:
         program = plan.programs.get(donate)
         if program is None:
@@ -176,14 +178,21 @@ def _run(trace: Trace, live: list[Value]) -> None:
         if plan.runs:
             _settle(leaves, used, arrays)
         plan.runs += 1
-        if not donate:
-            _commit(live, _call(program, plan, arrays, trace.numbers), plan)
-            return
-        # Donated inputs are gone once it runs: a Ctrl-C waits until the results are in place.
-        with _interrupts_held():
-            _commit(live, _call(program, plan, arrays, trace.numbers), plan)
+        _call(program, plan, arrays, trace, trace.numbers, live)
     except Exception as error:
         salvage(trace, live, leaves, error)
+
+
+# Types of arrays that need no further look; a set look-up is much cheaper than isinstance(Tracer).
+_plain: set[type] = {np.ndarray}
+
+
+def _unusual(arrays: list[Any]) -> bool:
+    """Whether some of the arrays are tracers, or were never computed."""
+    if any(a is None or isinstance(a, Tracer) for a in arrays):
+        return True
+    _plain.update(map(type, arrays))
+    return False
 
 
 def _run_plainly(
@@ -193,27 +202,30 @@ def _run_plainly(
     if any(a is None for a in arrays):
         salvage(trace, live, leaves, None)
     else:
-        _commit(live, _call(Program(_body(plan), 0.0), plan, arrays, trace.numbers), plan)
+        _call(Program(_body(plan), 0.0), plan, arrays, trace, trace.numbers, live)
 
 
-def _commit(live: list[Value], outs: Sequence[Any], plan: Plan) -> None:
-    for value, k in zip(live, plan.lowered.outputs, strict=True):
-        value.array = outs[k]
-        value.trace = None
+def _commit(live: list[Value], outs: Sequence[Any], outputs: tuple[int, ...]) -> None:
+    """Put results in place; loops in C, so that an interrupt comes before or after all of it."""
+    deque(map(_set_array, live, map(outs.__getitem__, outputs)), 0)
+    deque(map(_set_trace, live, repeat(None)), 0)
 
 
-def _donatable(plan: Plan, leaves: list[Value], used: tuple[int, ...]) -> tuple[int, ...]:
+def _donatable(
+    plan: Plan, leaves: list[Value], used: tuple[int, ...], arrays: list[Any]
+) -> tuple[int, ...]:
     """Positions of arguments that nobody but this trace holds and a result can overwrite."""
-    donate = []
-    for k in plan.aliasable:
-        value = leaves[used[k]]
-        if (
-            getrefcount(value) <= _DEAD_LEAF
-            and getrefcount(value.array) <= _LONE_ARRAY + 1  # and the list of arguments
-            and type(value.array) is not np.ndarray
-        ):
-            donate.append(k)
-    return tuple(donate)
+    held = list(map(getrefcount, leaves))
+    held_arrays = list(map(getrefcount, arrays))
+    return tuple(
+        [
+            k
+            for k in plan.aliasable
+            if held[used[k]] <= _DEAD_LEAF
+            and held_arrays[k] <= _LONE_ARRAY
+            and arrays[k].__class__ is not np.ndarray
+        ]
+    )
 
 
 def _settle(leaves: list[Value], used: tuple[int, ...], arrays: list[Any]) -> None:
@@ -221,7 +233,7 @@ def _settle(leaves: list[Value], used: tuple[int, ...], arrays: list[Any]) -> No
     host = [(k, leaves[i]) for k, i in enumerate(used) if type(arrays[k]) is np.ndarray]
     if not host:
         return
-    again = [(k, v) for k, v in host if getrefcount(v) > _DEAD_LEAF + 1]
+    again = [(k, v) for k, v in host if getrefcount(v) > _DEAD_LEAF + 2]
     if again:
         with jax.enable_x64(True):
             sent = jax.device_put([arrays[k] for k, _ in again])
@@ -229,7 +241,15 @@ def _settle(leaves: list[Value], used: tuple[int, ...], arrays: list[Any]) -> No
             arrays[k] = v.array = array
 
 
-def _call(program: Program, plan: Plan, arrays: list[Any], numbers: dict[int, Any]) -> Any:
+def _call(
+    program: Program,
+    plan: Plan,
+    arrays: list[Any],
+    trace: Trace,
+    numbers: dict[int, Any],
+    live: list[Value],
+) -> None:
+    """Run a program and put its results in place."""
     lowered = plan.lowered
     if lowered.floats or lowered.ints:
         now = [numbers[i] for i in lowered.floats] + [numbers[i] for i in lowered.ints]
@@ -238,11 +258,20 @@ def _call(program: Program, plan: Plan, arrays: list[Any], numbers: dict[int, An
             plan.numbers, plan.packed = now, pack(now[:n], now[n:])
         elif type(plan.packed) is np.ndarray:
             plan.packed = jax.device_put(plan.packed)
-        arrays = [*arrays, plan.packed]
-    if plan.wide and any(type(a) is np.ndarray for a in arrays):
+        arrays.append(plan.packed)
+    # Donated inputs are gone once it runs, so a Ctrl-C must not come between running and
+    # committing: the call is made from C, where no signal is handled, straight into a list.
+    sink: list[Any] = []
+    began = time.perf_counter() if program.seconds is None else 0.0
+    try:
         with jax.enable_x64(True):
-            return program.run(*arrays)
-    return program.run(*arrays)
+            sink.extend(starmap(program.run, (arrays,)))
+    finally:
+        if sink:
+            _commit(live, sink[0], lowered.outputs)
+    if program.seconds is None:
+        program.seconds = time.perf_counter() - began
+        explain.report(trace, lowered, program.seconds, len(programs.programs))
 
 
 def _body(plan: Plan) -> Callable[..., list]:
@@ -264,11 +293,12 @@ def compile_whole(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
     lowered = plan.lowered
 
     def make() -> Program:
-        began = time.perf_counter()
-        compiled = _compiled(_body(plan), lowered, _number_aval(lowered), donate)
-        program = Program(compiled, time.perf_counter() - began)
-        explain.report(trace, lowered, program.seconds, len(programs.programs) + 1)
-        return program
+        place = {}
+        home = _made_on(lowered)
+        if not lowered.leaves and home is not None and home != get_default_device():
+            place["out_shardings"] = jax.sharding.SingleDeviceSharding(home.jax)
+        run = jax.jit(_body(plan), donate_argnums=donate, keep_unused=True, **place)
+        return Program(run)
 
     return programs.get((lowered.key, donate), make)
 
@@ -303,41 +333,12 @@ def _kernel_program(kernel: Any, step: Step, trace: Trace) -> Program:
     kinds = tuple(k.device for k in step.kinds)
 
     def make() -> Program:
-        began = time.perf_counter()
-        avals = [*kernel.in_avals, *(
-            jax.ShapeDtypeStruct((), np.float64 if t is float else np.int64)
-            for t in kernel.numbers
-        )]  # fmt: skip
-        with jax.enable_x64(True):
-            compiled = jax.jit(kernel.fn, keep_unused=True).lower(*avals).compile()
-        return Program(compiled, time.perf_counter() - began)
+        return Program(jax.jit(kernel.fn, keep_unused=True), 0.0)
 
     return programs.get((kernel, kinds), make)
 
 
 POLICIES = {"compile": compile_whole, "interpret": interpret}
-
-
-def _number_aval(lowered: Lowered) -> jax.ShapeDtypeStruct | None:
-    n = len(lowered.floats) + len(lowered.ints)
-    return jax.ShapeDtypeStruct((2 * n,), np.uint32) if n else None
-
-
-def _compiled(fn: Callable, lowered: Lowered, numbers: Any, donate: tuple[int, ...]) -> Callable:
-    home = get_default_device()
-    elsewhere = None
-    avals = []
-    for kind in lowered.kinds:
-        sharding = None
-        if kind.device != home:
-            elsewhere = kind.device
-            sharding = jax.sharding.SingleDeviceSharding(kind.device.jax)
-        avals.append(jax.ShapeDtypeStruct(kind.shape, kind.dtype.np, sharding=sharding))
-    if numbers is not None:
-        avals.append(numbers)
-    where = (elsewhere or _made_on(lowered) or home).jax
-    with jax.enable_x64(True), jax.default_device(where):
-        return jax.jit(fn, donate_argnums=donate, keep_unused=True).lower(*avals).compile()
 
 
 def _made_on(lowered: Lowered) -> Any:
@@ -388,30 +389,6 @@ def salvage(trace: Trace, live: list[Value], leaves: list[Value], error: Excepti
         where += f" (module {culprit.module_path!r})" if culprit.module_path else ""
         where += f", recorded at {culprit.source}" if culprit.source else ""
     raise RuntimeError(f"{where or 'a recorded trace failed to compile or run'}: {error}") from error
-
-
-class _interrupts_held:
-    """Defers KeyboardInterrupt on the main thread for the few lines between run and commit."""
-
-    __slots__ = ("old", "caught")
-
-    def __enter__(self) -> None:
-        self.caught = None
-        self.old = None
-        if threading.current_thread() is threading.main_thread():
-            old = signal.getsignal(signal.SIGINT)
-            if callable(old):
-                self.old = old
-                signal.signal(signal.SIGINT, self._catch)
-
-    def _catch(self, *args: Any) -> None:
-        self.caught = args
-
-    def __exit__(self, *exc: Any) -> None:
-        if self.old is not None:
-            signal.signal(signal.SIGINT, self.old)
-            if self.caught is not None:
-                self.old(*self.caught)
 
 
 class eager:

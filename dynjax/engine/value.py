@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakValueDictionary
 
 from ..core.devices import device as Device
@@ -66,13 +66,6 @@ def kind_of(
     return kind
 
 
-class Watch(NamedTuple):
-    """The version of a storage when a value was its content, to notice in-place changes since."""
-
-    version: int
-    storage: Any  # has .version, the version now
-
-
 class Value:
     """One array of the computation: a position in an open trace, or an array.
 
@@ -83,7 +76,8 @@ class Value:
         array: the jax.Array (or host numpy array not yet sent), None while pending.
         node: tape position: (node, output number) of a result; a weak reference to the
             tensor of a leaf; the finished trace where the graph was freed; or None (unknown yet).
-        watch: a Watch where the value is or was the content of a shared or mutated storage.
+        watch: (storage, its version then) where the value is or was the content of a storage that
+            is shared or was written to: tells whether it was modified since.
     """
 
     __slots__ = ("trace", "idx", "kind", "array", "node", "watch")

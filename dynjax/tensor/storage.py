@@ -17,7 +17,7 @@ import jax
 
 from ..engine.kernel import Kernel, kernels
 from ..engine.trace import state
-from ..engine.value import Kind, Value, Watch, concrete
+from ..engine.value import Kind, Value, concrete
 
 
 class Storage:
@@ -37,9 +37,9 @@ class Storage:
         self.version = self.stamp = 0
         self.writer: Any = None
 
-    def watch(self) -> Watch:
+    def watch(self) -> tuple[Storage, int]:
         """The present version, to be remembered with a value that is this content."""
-        return Watch(self.version, self)
+        return (self, self.version)
 
 
 class ViewStep:
@@ -131,7 +131,7 @@ def share(tensor: Any) -> Alias:
     if alias is None:
         storage = Storage(tensor._v)
         alias = tensor._alias = Alias(storage, None, ())
-        tensor._v.watch = Watch(0, storage)
+        tensor._v.watch = (storage, 0)
     return alias
 
 
@@ -154,7 +154,7 @@ def refresh(tensor: Any) -> Value:
         value = _regrafted(tensor._v, data)
     tensor._v = value
     alias.seen = storage.stamp
-    value.watch = Watch(storage.version, storage)
+    value.watch = (storage, storage.version)
     return value
 
 
@@ -200,7 +200,7 @@ def write(tensor: Any, value: Value) -> None:
     if not alias.silent:
         storage.version += 1
     storage.writer = base
-    watch = Watch(storage.version, storage)
+    watch = (storage, storage.version)
     base._v = first
     base._alias.seen = storage.stamp
     first.watch = watch
