@@ -3,6 +3,8 @@
 from . import functional, init, parameter, utils
 from .activation import *  # noqa: F403
 from .activation import __all__ as _activation
+from .attention import *  # noqa: F403
+from .attention import __all__ as _attention
 from .batchnorm import *  # noqa: F403
 from .batchnorm import __all__ as _batchnorm
 from .containers import *  # noqa: F403
@@ -39,6 +41,7 @@ __all__ = [
     "parameter",
     "utils",
     *_activation,
+    *_attention,
     *_batchnorm,
     *_containers,
     *_conv,

@@ -688,7 +688,7 @@ def close(ours, theirs):
     )
 
 
-@pytest.mark.parametrize("info", database())
+@pytest.mark.parametrize("info", list(database()))
 def test_module_database(info):
     compared = 0
     for training in (True, False) if info.train_and_eval_differ else (True,):
