@@ -241,23 +241,23 @@ class Adam(Optimizer):
                 zero = self._counts.make(0.0, group["fused"])
                 state.update(self._begin(param, group, zero))
             (count,), (step,) = self._counts.advance([state["step"]], True)
-            new = param
+            # Clones of all that is overwritten below: backward may need what it was.
+            old, m, v = param.clone(), state["exp_avg"].clone(), state["exp_avg_sq"].clone()
             if group["maximize"]:
                 grad = -grad
-            if decay != 0 and group["decoupled_weight_decay"]:
-                new = new * (1 - lr * decay)
+            if decay != 0 and not group["decoupled_weight_decay"]:
+                grad = grad + old * decay
             elif decay != 0:
-                grad = grad + param * decay
-            exp_avg = state["exp_avg"] + (grad - state["exp_avg"]) * (1 - beta1)
-            exp_avg_sq = state["exp_avg_sq"] * beta2 + grad * grad * (1 - beta2)
-            largest = exp_avg_sq
+                old = old * (1 - lr * decay)
+            m = m + (grad - m) * (1 - beta1)
+            v = largest = v * beta2 + grad * grad * (1 - beta2)
             if group["amsgrad"]:
-                largest = state["max_exp_avg_sq"].maximum(exp_avg_sq)
+                largest = state["max_exp_avg_sq"].clone().maximum(v)
                 state["max_exp_avg_sq"].copy_(largest)
             denominator = largest.sqrt() / (1 - beta2**count) ** 0.5 + group["eps"]
-            new = new - lr / (1 - beta1**count) * exp_avg / denominator
-            state["exp_avg"].copy_(exp_avg)
-            state["exp_avg_sq"].copy_(exp_avg_sq)
+            new = old - lr / (1 - beta1**count) * m / denominator
+            state["exp_avg"].copy_(m)
+            state["exp_avg_sq"].copy_(v)
             param.copy_(new)
             state["step"] = step
 

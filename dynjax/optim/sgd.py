@@ -162,20 +162,23 @@ class SGD(Optimizer):
             grad = param.grad
             if grad is None:
                 continue
+            # Clones of all that is overwritten below: backward may need what it was.
+            old = param.clone()
             if group["maximize"]:
                 grad = -grad
             if group["weight_decay"] != 0:
-                grad = grad + param * group["weight_decay"]
+                grad = grad + old * group["weight_decay"]
             if momentum != 0:
-                buffer = self.state[param].get("momentum_buffer")
+                state = self.state[param]
+                buffer = state.get("momentum_buffer")
                 if buffer is None:
-                    value = grad.detach().clone()
-                    self.state[param]["momentum_buffer"] = value
+                    value = grad.detach()
+                    state["momentum_buffer"] = value.clone()
                 else:
-                    value = buffer * momentum + grad * (1 - group["dampening"])
+                    value = buffer.clone() * momentum + grad * (1 - group["dampening"])
                     buffer.copy_(value)
                 grad = grad + value * momentum if group["nesterov"] else value
-            param.copy_(param - grad * _to_scalar(group["lr"]))
+            param.copy_(old - grad * _to_scalar(group["lr"]))
 
 
 @partial(jax.jit, static_argnames=("decayed", "nesterov", "maximize"))

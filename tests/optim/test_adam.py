@@ -211,3 +211,38 @@ def test_complex_parameters_are_pairs_of_real_ones():
 def test_bad_options(cls, options, error, message):
     with pytest.raises(error, match=message):
         cls(parameters((2,)), **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"weight_decay": 0.1},
+        {"amsgrad": True, "maximize": True},
+        {"weight_decay": 0.1, "decoupled_weight_decay": True},
+    ],
+    ids=str,
+)
+def test_differentiable_steps_lead_to_the_same_place(options):
+    params, others = parameters((2, 3), (3,)), parameters((2, 3), (3,))
+    optimizer = Adam(params, lr=0.1, **options)
+    leaves = [param.clone() for param in others]
+    for leaf, other in zip(leaves, others):
+        leaf.grad = other.grad
+    differentiable = Adam(leaves, lr=0.1, differentiable=True, **options)
+    for _ in range(3):
+        optimizer.step()
+        differentiable.step()
+    for param, leaf in zip(params, leaves):
+        assert leaf.grad_fn is not None
+        np.testing.assert_allclose(numpy(leaf), numpy(param), rtol=1e-5)
+        for name, value in optimizer.state[param].items():
+            np.testing.assert_allclose(
+                numpy(differentiable.state[leaf][name]), numpy(value), rtol=1e-5
+            )
+
+
+def test_differentiable_steps_of_complex_parameters_are_refused():
+    param = parameter([1.0], np.complex64)
+    give(param, 1.0)
+    with pytest.raises(NotImplementedError, match="does not support complex parameters"):
+        Adam([param], differentiable=True).step()

@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
+from dynjax.engine.explain import explain
 from dynjax.optim import SGD, Adam, AdamW, Optimizer
 from dynjax.optim import optimizer as module
 from dynjax.optim.optimizer import (
@@ -413,3 +414,17 @@ def test_two_groups_of_which_one_fails(monkeypatch):
     optimizer.step()
     assert float(optimizer.state[a]["step"]) == 2.0
     assert float(optimizer.state[b]["step"]) == 1.0
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS)
+def test_a_schedule_compiles_nothing_anew(make):
+    params = parameters((2, 3), (3,))
+    optimizer = make(params)
+    run(optimizer, params, 3)
+    with explain() as compiles:
+        for i in range(5):
+            for group in optimizer.param_groups:
+                group["lr"] = 0.1 / (i + 1)
+                group["weight_decay"] = group["weight_decay"] / 2
+            run(optimizer, params, 1, seed=i)
+    assert not compiles

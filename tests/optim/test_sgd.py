@@ -136,3 +136,27 @@ def test_fused_needs_floating_parameters():
     give(param, 1.0)
     with pytest.raises(RuntimeError, match="requires all the params to be floating point Tensors"):
         SGD([param], fused=True).step()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"weight_decay": 0.1},
+        {"momentum": 0.9, "dampening": 0.5, "maximize": True},
+        {"momentum": 0.9, "nesterov": True},
+    ],
+    ids=str,
+)
+def test_differentiable_steps_lead_to_the_same_place(options):
+    params, others = parameters((2, 3), (3,)), parameters((2, 3), (3,))
+    optimizer = SGD(params, lr=0.1, **options)
+    leaves = [param.clone() for param in others]
+    for leaf, other in zip(leaves, others):
+        leaf.grad = other.grad
+    differentiable = SGD(leaves, lr=0.1, differentiable=True, **options)
+    for _ in range(3):
+        optimizer.step()
+        differentiable.step()
+    for param, leaf in zip(params, leaves):
+        assert leaf.grad_fn is not None
+        np.testing.assert_allclose(numpy(leaf), numpy(param), rtol=1e-5)

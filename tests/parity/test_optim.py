@@ -446,12 +446,15 @@ def test_tensor_rates(name):
         ("SGD", {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1}),
         ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True, "maximize": True}),
         ("Adam", {"lr": 0.1, "weight_decay": 0.1}),
-        ("Adam", {"lr": 0.1, "amsgrad": True}),
+        ("Adam", {"lr": 0.1, "maximize": True}),
         ("AdamW", {"lr": 0.1, "weight_decay": 0.1}),
     ],
 )
 def test_differentiable_steps(name, options):
-    """Backward through the updates, into the parameter, the gradient and the rate."""
+    """Backward through three updates, into the parameter, the gradient and the rate.
+
+    Not with AMSGrad: PyTorch's overwrites what its backward needs.
+    """
     results = []
     for module, convert in ((torch.optim, lambda x: x), (optim, ours)):
         torch.manual_seed(0)
@@ -470,4 +473,5 @@ def test_differentiable_steps(name, options):
         (param * param).sum().backward()
         results.append([param, start.grad, scale.grad] + [lr.grad] * (name != "SGD"))
     for one, two in zip(*results):
-        np.testing.assert_allclose(to_numpy(one), to_numpy(two), rtol=1e-9)
+        # PyTorch's bias corrections are float32 here, as its count is.
+        np.testing.assert_allclose(to_numpy(one), to_numpy(two), rtol=1e-5, atol=1e-5)
