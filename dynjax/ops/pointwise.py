@@ -60,7 +60,7 @@ def unary(name, fn, doc, *, refused="", kernel="{}_vml_cpu", types=FLOAT, **opti
         return fn(input)
 
     options = {"inplace": True, "out": True} | options
-    op(name=name, types=types, doc=doc, **options)(body)
+    return op(name=name, types=types, doc=doc, **options)(body)
 
 
 SPECIAL = ("torch", "special")
@@ -75,21 +75,21 @@ unary("cos", jnp.cos, "Cosine of x in radians.")
 unary("cosh", jnp.cosh, "Hyperbolic cosine.")
 unary("sin", jnp.sin, "Sine of x in radians.")
 unary("sinh", jnp.sinh, "Hyperbolic sine.")
-unary("tan", jnp.tan, "Tangent of x in radians.")
-unary("tanh", jnp.tanh, "Hyperbolic tangent.")
+unary("tan", jnp.tan, "Tangent of x in radians.", saves="result")
+tanh = unary("tanh", jnp.tanh, "Hyperbolic tangent.", saves="result")
 unary("sinc", jnp.sinc, "sin(pi x) / (pi x), and 1 at 0.", module=SPECIAL)
 
-unary("exp", jnp.exp, "e to the power x.")
-unary("exp2", jnp.exp2, "2 to the power x.", module=SPECIAL)
+unary("exp", jnp.exp, "e to the power x.", saves="result")
+unary("exp2", jnp.exp2, "2 to the power x.", module=SPECIAL, saves="result")
 unary("expm1", jnp.expm1, "exp(x) - 1, exact near 0.", module=SPECIAL)
 unary("log", jnp.log, "Natural logarithm.")
 unary("log2", jnp.log2, "Logarithm to the base 2.")
 unary("log10", jnp.log10, "Logarithm to the base 10.")
 unary("log1p", jnp.log1p, "log(1 + x), exact near 0.", module=SPECIAL)
-unary("sqrt", jnp.sqrt, "Square root.")
-unary("rsqrt", lax.rsqrt, "1 / sqrt(x).")
-unary("reciprocal", lambda x: 1 / x, "1 / x.")
-unary("sigmoid", jax.nn.sigmoid, "1 / (1 + exp(-x)).")
+unary("sqrt", jnp.sqrt, "Square root.", saves="result")
+unary("rsqrt", lax.rsqrt, "1 / sqrt(x).", saves="result")
+unary("reciprocal", lambda x: 1 / x, "1 / x.", saves="result")
+sigmoid = unary("sigmoid", jax.nn.sigmoid, "1 / (1 + exp(-x)).", saves="result")
 
 
 def _scaling(name, factor, doc):

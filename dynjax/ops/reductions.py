@@ -57,7 +57,8 @@ def sum(input: Tensor, dim: Ints = None, keepdim: Bool = False, *, dtype: Dtype 
     Args:
         dtype: type in which to sum, and of the result; integers give int64 without it.
     """
-    return jnp.sum(_accumulated(input, dtype), reduced_dims(dim, input.ndim), keepdims=keepdim)
+    x = _accumulated(input, dtype)
+    return jnp.sum(x, reduced_dims(dim, input.ndim), dtype=x.dtype, keepdims=keepdim)
 
 
 @op(out=True)
@@ -66,7 +67,7 @@ def nansum(input: Tensor, dim: Ints = None, keepdim: Bool = False, *, dtype: Dty
     if is_complex(input):
         raise RuntimeError("nansum on CPU does not support complex inputs")
     x = _accumulated(jnp.where(jnp.isnan(input), 0, input), dtype)
-    return jnp.sum(x, reduced_dims(dim, input.ndim), keepdims=keepdim)
+    return jnp.sum(x, reduced_dims(dim, input.ndim), dtype=x.dtype, keepdims=keepdim)
 
 
 def _averaged(x, dtype):
@@ -103,12 +104,14 @@ def nanmean(input: Tensor, dim: Ints = None, keepdim: Bool = False, *, dtype: Dt
 def prod(input: Tensor, dim: Int = None, keepdim: Bool = False, *, dtype: Dtype = None):
     """The product over `dim`, or over everything."""
     x = _accumulated(input, dtype)
-    return jnp.prod(x, reduced_dims(dim, input.ndim), keepdims=keepdim and dim is not None)
+    return jnp.prod(
+        x, reduced_dims(dim, input.ndim), dtype=x.dtype, keepdims=keepdim and dim is not None
+    )
 
 
 def log_sum_exp(x, axes, keepdim):
     """log(sum(exp(x))) over axes; -inf where all are -inf."""
-    top = lax.stop_gradient(jnp.max(x, axes, keepdims=True)) if x.size else jnp.zeros((), x.dtype)
+    top = jnp.max(lax.stop_gradient(x.real), axes, keepdims=True, initial=-jnp.inf)
     top = jnp.where(jnp.isfinite(top), top, 0)
     total = jnp.sum(jnp.exp(x - top), axes, keepdims=True)
     result = jnp.log(total) + top
@@ -164,7 +167,7 @@ def _extreme(name, fn, index_of, other, what):
     @op(name="a" + name, out=True, doc=f"The {what} over `dim`; ties share the gradient.")
     def over(input: Tensor, dim: Ints = (), keepdim: Bool = False):
         check_kind(input, "c", f"{name}_values_cpu")
-        axes = _check_extreme("a" + name, input, dim or None)
+        axes = _check_extreme("a" + name, input, None if dim == () else dim)
         return fn(input, axes, keepdims=keepdim)
 
     @op(
