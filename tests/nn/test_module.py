@@ -157,7 +157,7 @@ def test_a_weight_may_become_a_plain_attribute():
     layer.weight = weight * 2
     assert not layer._parameters.get("weight")
     x = dynjax.ones(1, 2)
-    assert dynjax.allclose(layer(x), x @ (weight * 2).T)
+    assert dynjax.allclose(layer(x), x @ (weight * 2).t())
 
 
 def test_shared_members_are_listed_once():

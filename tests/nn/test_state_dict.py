@@ -104,7 +104,8 @@ def test_a_failed_load_leaves_assigned_tensors_alone():
 def test_not_strict_loads_what_fits():
     net = make()
     result = net.load_state_dict({"0.bias": dynjax.ones(3), "x": dynjax.ones(1)}, strict=False)
-    assert result.missing_keys == [key for key in KEYS if key != "0.bias"]
+    # A plain dictionary says no version, so the count is taken for one that was not saved yet.
+    assert result.missing_keys == [k for k in KEYS if k not in ("0.bias", KEYS[-1])]
     assert result.unexpected_keys == ["x"]
     assert net[0].bias.tolist() == [1.0, 1.0, 1.0]
     with pytest.raises(RuntimeError, match="size mismatch for 0.bias"):
