@@ -220,10 +220,12 @@ class KernelNode(Node):
                 )
 
     def free(self) -> None:
-        self.freed = True
-        self.values = []
-        self.result = []
-        self.numbers = []
+        # As in PyTorch, a node that saved no tensor can run again.
+        if self.needs:
+            self.freed = True
+            self.values = []
+            self.result = []
+            self.numbers = []
 
 
 class AccumulateGrad(Node):
@@ -332,11 +334,11 @@ def build(
         if node is None:
             wrt = tuple(k for k, i in enumerate(step.refs) if kinds[i].requires_grad)
             node = KernelNode(step.kernel, edges, wrt)
-            if values is None or step.base in trace.freed:
+            if node.needs and (values is None or step.base in trace.freed):
                 node.freed = True
             else:
                 node.values = [values[step.refs[k]] for k in node.needs]
-                if step.kernel.saves == "result":
+                if step.kernel.saves == "result" and values is not None:
                     node.result = [values[i] for i in range(step.base, step.n)]
                 node.numbers = [_placed(trace.numbers[p], p) for p in step.numbers]
             nodes[step.base] = node

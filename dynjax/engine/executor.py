@@ -120,7 +120,8 @@ def _close(trace: Trace) -> None:
     state.restart()
     trace.vals = []
     trace.leaves = {}
-    trace.numbers = {}
+    if not trace.freed:
+        trace.numbers = {}
     if not trace.python:
         trace.nodes = None
 

@@ -34,6 +34,10 @@ class Kind:
         """The same kind with other gradient properties."""
         return kind_of(self.shape, self.dtype, self.device, requires_grad, leaf)
 
+    def on(self, device: Device) -> Kind:
+        """The same kind elsewhere, without gradient."""
+        return kind_of(self.shape, self.dtype, device)
+
     def __repr__(self) -> str:
         dims = ",".join(map(str, self.shape))
         grad = (", leaf" if self.leaf else ", grad") if self.requires_grad else ""

@@ -511,7 +511,7 @@ _TIDY: dict[str, Callable] = {
 def attach_view(base: TensorHandle, view: TensorHandle, step: Step, k: int, grad: bool) -> None:
     """Make a view operation's result share its base's storage."""
     alias = base._alias or share(base)
-    family = alias.base or base
+    family = base if alias.base is None else alias.base
     made = view._alias = Alias(alias.storage, family, (*alias.chain, step.views[k]), grad)
     made.silent = alias.silent
     if len(step.views) > 1:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..autograd.dispatch import assign, check_inplace
 from ..tensor.tensor import Tensor, from_host, to_host
 from .declare import NAMES
+from .indexing import getitem, setitem
 
 _TORCH = NAMES["torch"]
 _NUMBERS = (bool, int, float, complex)
@@ -79,6 +80,12 @@ def _compare(front: Callable) -> Callable:
     return operator
 
 
+def _iterate(self: Tensor) -> Iterator[Tensor]:
+    if not self.shape:
+        raise TypeError("iteration over a 0-d tensor")
+    return iter(_TORCH["unbind"](self, 0))
+
+
 def _bind() -> None:
     for name, (operation, reflects, inplace) in _BINARY.items():
         if operation not in _TORCH: continue
@@ -93,6 +100,9 @@ def _bind() -> None:
     for name, operation in _UNARY.items():
         if operation in _TORCH: setattr(Tensor, f"__{name}__", _TORCH[operation])
     Tensor.__pos__ = lambda self: self
+    Tensor.__getitem__ = getitem
+    Tensor.__setitem__ = setitem
+    Tensor.__iter__ = _iterate
     # __eq__ was set after the class was made, so hashing by identity stays as it is.
 
 

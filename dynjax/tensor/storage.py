@@ -168,6 +168,17 @@ def _regrafted(old: Value, data: Value) -> Value:
     return state.trace.record(_graft_kernel(kind), [old, data], grad=True)[0]
 
 
+def _overwritten(old: Value, new: Value) -> Value:
+    """New data that takes the place of a value on the tape: no gradient reaches the old one."""
+    if not state.trace.grad:
+        return _regrafted(old, new)
+    kind = old.kind
+    key = ("overwrite", kind.shape, kind.dtype)
+    aval = jax.ShapeDtypeStruct(kind.shape, kind.dtype.np)
+    kernel = kernels.get(key, lambda: Kernel("copy", key, lambda old, new: (new,), [aval, aval]))
+    return state.trace.record(kernel, [old, new])[0]
+
+
 def write(tensor: Any, value: Value) -> None:
     """Make `value` (of the tensor's shape and type) the content of a tensor, its views and bases.
 
@@ -180,7 +191,7 @@ def write(tensor: Any, value: Value) -> None:
     storage = alias.storage
     old = tensor._v
     if not value.kind.requires_grad and old.kind.requires_grad:
-        value = _regrafted(old, value)
+        value = _overwritten(old, value)
     base, chain = alias.base, alias.chain
     if base is None:
         base, first = tensor, value
