@@ -1,4 +1,4 @@
-"""Maximum and average pooling, with fixed windows and adaptive ones.
+"""Maximum and average pooling.
 
 The kernels work channels-last, as the convolutions do, so that the transposes between them
 cancel. The maximum keeps the position of PyTorch's choice in each window (the first of equal
@@ -11,13 +11,14 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .declare import Bool, Int, Ints, Static, Tensor, op
+from .declare import Bool, Int, Ints, Tensor, op
 from .windows import Geometry, output_size, taps
 
 # Windows of more elements are gathered into one array instead of unrolled.
@@ -124,7 +125,7 @@ def _valid(index: list[np.ndarray], valid: list[np.ndarray]) -> np.ndarray:
     return mask.reshape(*mask.shape[:dims], 1, -1)
 
 
-def _max_gathered(x: jax.Array, index: list[np.ndarray], valid: list[np.ndarray]) -> tuple:
+def max_gathered(x: jax.Array, index: list[np.ndarray], valid: list[np.ndarray]) -> tuple:
     windows = _gather(x, index)
     mask = _valid(index, valid)
     best = jnp.where(mask, lax.stop_gradient(windows), _lowest(x.dtype)).max(-1, keepdims=True)
@@ -135,7 +136,7 @@ def _max_gathered(x: jax.Array, index: list[np.ndarray], valid: list[np.ndarray]
     return jnp.take_along_axis(windows, choice[..., None], -1)[..., 0], choice
 
 
-def _flat_index(
+def flat_index(
     choice: jax.Array, index: list[np.ndarray], size: tuple[int, ...], kernel: tuple[int, ...]
 ) -> jax.Array:
     """Turn the chosen window positions into indices into the flattened spatial dimensions."""
@@ -162,7 +163,7 @@ def _positions(size, kernel, geometry) -> tuple[list[np.ndarray], list[np.ndarra
     return index, valid
 
 
-def _max_pool(x: jax.Array, kernel: tuple[int, ...], geometry: Geometry, indices: bool):
+def max_windows(x: jax.Array, kernel: tuple[int, ...], geometry: Geometry, indices: bool):
     index, valid = _positions(x.shape[1:-1], kernel, geometry)
     if math.prod(kernel) <= _MAX_UNROLLED:
         if jnp.issubdtype(x.dtype, jnp.floating):
@@ -170,11 +171,11 @@ def _max_pool(x: jax.Array, kernel: tuple[int, ...], geometry: Geometry, indices
         else:
             value, choice = _choose(x, kernel, geometry)
     else:
-        value, choice = _max_gathered(x, index, valid)
-    return value, _flat_index(choice, index, x.shape[1:-1], kernel) if indices else None
+        value, choice = max_gathered(x, index, valid)
+    return value, flat_index(choice, index, x.shape[1:-1], kernel) if indices else None
 
 
-def _sum_pool(x: jax.Array, kernel: tuple[int, ...], geometry: Geometry) -> jax.Array:
+def sum_windows(x: jax.Array, kernel: tuple[int, ...], geometry: Geometry) -> jax.Array:
     if _tiles(x, kernel, geometry):
         return _tile(x, kernel).sum(tuple(2 * axis + 2 for axis in range(len(kernel))))
     if math.prod(kernel) <= _MAX_UNROLLED:
@@ -187,15 +188,6 @@ def _sum_pool(x: jax.Array, kernel: tuple[int, ...], geometry: Geometry) -> jax.
         (1, *geometry.stride, 1),
         ((0, 0), *geometry.padding, (0, 0)),
     )
-
-
-def _bins(size: int, out: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the positions (out, k) of adaptive windows over `size`, and which count."""
-    start = np.arange(out) * size // max(out, 1)
-    stop = -(-(np.arange(out) + 1) * size // max(out, 1))
-    width = int((stop - start).max(initial=1))
-    position = start[:, None] + np.arange(width)
-    return position, position < stop[:, None]
 
 
 # --------------------------------------------------------------------------------------------
@@ -265,7 +257,7 @@ _TYPE_NAMES = {
 }
 
 
-def _refuse(name: str, dtype: jnp.dtype, accepted: tuple[str, ...] = ()) -> None:
+def refuse(name: str, dtype: jnp.dtype, accepted: tuple[str, ...] = ()) -> None:
     if dtype.name in _TYPE_NAMES and dtype.name not in accepted:
         raise NotImplementedError(f"\"{name}\" not implemented for '{_TYPE_NAMES[dtype.name]}'")
 
@@ -327,12 +319,12 @@ def _geometry(input, kernel_size, stride, padding, dilation, ceil_mode, name):
     return kernel, Geometry(stride, pads, dilation), padding
 
 
-def _channels_last(input: jax.Array, dims: int) -> jax.Array:
+def channels_last(input: jax.Array, dims: int) -> jax.Array:
     x = input[None] if input.ndim == dims + 1 else input
     return jnp.moveaxis(x, 1, -1)
 
 
-def _channels_first(result: jax.Array, input: jax.Array) -> jax.Array:
+def channels_first(result: jax.Array, input: jax.Array) -> jax.Array:
     result = jnp.moveaxis(result, -1, 1)
     return result if result.ndim == input.ndim else result[0]
 
@@ -342,12 +334,12 @@ def _channels_first(result: jax.Array, input: jax.Array) -> jax.Array:
 
 
 def _max_pooling(input, kernel_size, stride, padding, dilation, ceil_mode, indices, name):
-    _refuse(name, input.dtype, () if name == "max_pool1d" else tuple(_TYPE_NAMES)[1:6])
+    refuse(name, input.dtype, () if name == "max_pool1d" else tuple(_TYPE_NAMES)[1:6])
     kernel, geometry, _ = _geometry(input, kernel_size, stride, padding, dilation, ceil_mode, name)
-    x = _channels_last(input, len(kernel))
-    value, index = _max_pool(x, kernel, geometry, indices)
-    value = _channels_first(value, input)
-    return (value, _channels_first(index, input)) if indices else value
+    x = channels_last(input, len(kernel))
+    value, index = max_windows(x, kernel, geometry, indices)
+    value = channels_first(value, input)
+    return (value, channels_first(index, input)) if indices else value
 
 
 def _divisor(size, kernel, geometry, padding, include_pad) -> np.ndarray | int:
@@ -372,105 +364,21 @@ def _avg_pooling(
     kernel, geometry, padding = _geometry(input, kernel_size, stride, padding, 1, ceil_mode, name)
     if divisor_override == 0:
         raise RuntimeError("divisor must be not zero")
-    _refuse("avg_pool2d" if dims == 1 else name, input.dtype, ("int64",))
+    refuse("avg_pool2d" if dims == 1 else name, input.dtype, ("int64",))
     half = input.dtype in (jnp.float16, jnp.bfloat16)
-    x = _channels_last(input, dims).astype(jnp.float32 if half else input.dtype)
+    x = channels_last(input, dims).astype(jnp.float32 if half else input.dtype)
     divisor = divisor_override
     if divisor is None:
         divisor = _divisor(x.shape[1:-1], kernel, geometry, padding, count_include_pad)
-    total = _sum_pool(x, kernel, geometry)
+    total = sum_windows(x, kernel, geometry)
     divisor = jnp.asarray(divisor, x.dtype)
     # lax.div rounds integers towards zero, as PyTorch does.
     mean = lax.div(total, jnp.broadcast_to(divisor, total.shape))
-    return _channels_first(mean.astype(input.dtype), input)
+    return channels_first(mean.astype(input.dtype), input)
 
 
-def _adaptive(input, output_size, name) -> tuple[jax.Array, tuple[int, ...]]:
-    """Check an adaptive call; return the channels-last input and the output size."""
-    dims, shape = int(name[-2]), list(input.shape)
-    values = (output_size,) * dims if isinstance(output_size, int) else tuple(output_size)
-    if dims == 1 and len(values) != 1:
-        raise RuntimeError(f"{name}() argument 'output_size' should contain one int (got "
-                           f"{len(values)})")  # fmt: skip
-    if len(values) != dims:
-        if "max" in name:
-            raise RuntimeError(f"{name}(): internal error: output_size.size() must be {dims}")
-        raise RuntimeError(f"{name}: output_size must be {dims}")
-    if input.ndim not in (dims + 1, dims + 2):
-        if dims == 1:
-            raise RuntimeError(
-                f"Expected 2 to 3 dimensions, but got {input.ndim}-dimensional tensor for "
-                f"argument #1 'self' (while checking arguments for {name})"
-            )
-        colon = ":" if "max" in name else ""
-        raise RuntimeError(
-            f"{name}(): Expected {dims + 1}D or {dims + 2}D tensor, but got{colon} {shape}"
-        )
-    size = shape[-dims:]
-    values = tuple(n if v is None else v for v, n in zip(values, size, strict=True))
-    if any(v < 0 for v in values):
-        if "max" in name:
-            worst = next(v for v in values if v < 0)
-            full = shape[:-dims] + list(values)
-            raise RuntimeError(f"Trying to create tensor with negative dimension {worst}: {full}")
-        raise RuntimeError(
-            f"{name}: elements of output_size must be greater than or equal to 0 but received "
-            "{" + ", ".join(map(str, values)) + "}"
-        )
-    for axis in range(input.ndim - dims - (1 if "max" in name else 0), input.ndim):
-        if shape[axis] == 0:
-            raise RuntimeError(
-                f"{name}(): Expected input to have non-zero size for non-batch dimensions, but "
-                f"input has sizes {shape} with dimension {axis} being empty"
-            )
-    _refuse(name.replace("1d", "2d"), input.dtype)
-    return _channels_last(input, dims), values
-
-
-def _exact_tiles(size, out) -> tuple[tuple[int, ...], Geometry] | None:
-    if any(o == 0 or n % o for n, o in zip(size, out, strict=True)):
-        return None
-    kernel = tuple(n // o for n, o in zip(size, out, strict=True))
-    return kernel, Geometry(kernel, ((0, 0),) * len(kernel), (1,) * len(kernel))
-
-
-def _adaptive_avg(input, output_size, name):
-    x, out = _adaptive(input, output_size, name)
-    size = x.shape[1:-1]
-    half = input.dtype in (jnp.float16, jnp.bfloat16)
-    x = x.astype(jnp.float32 if half else x.dtype)
-    exact = _exact_tiles(size, out)
-    if exact:
-        x = _sum_pool(x, *exact) / math.prod(exact[0])
-    else:
-        # A mean over a box is the mean of means, one dimension at a time.
-        for axis, (n, o) in enumerate(zip(size, out, strict=True)):
-            position, valid = _bins(n, o)
-            shape = (*position.shape, *[1] * (x.ndim - axis - 2))
-            windows = jnp.take(x, position, axis=axis + 1, mode="clip")
-            total = jnp.where(valid.reshape(shape), windows, 0).sum(axis + 2)
-            x = total / jnp.asarray(valid.sum(1).reshape(-1, *shape[2:]), x.dtype)
-    return _channels_first(x.astype(input.dtype), input)
-
-
-def _adaptive_max(input, output_size, return_indices, name):
-    x, out = _adaptive(input, output_size, name)
-    size = x.shape[1:-1]
-    exact = _exact_tiles(size, out)
-    if exact:
-        value, index = _max_pool(x, *exact, return_indices)
-    else:
-        bins = [_bins(n, o) for n, o in zip(size, out, strict=True)]
-        positions, valid = [b[0] for b in bins], [b[1] for b in bins]
-        value, choice = _max_gathered(x, positions, valid)
-        kernel = tuple(p.shape[1] for p in positions)
-        index = _flat_index(choice, positions, size, kernel) if 0 not in out else choice
-    value = _channels_first(value, input)
-    return (value, _channels_first(index, input)) if return_indices else value
-
-
-_SHAPES = {1: "(N, C, W) or (C, W)", 2: "(N, C, H, W) or (C, H, W)"}
-_SHAPES[3] = "(N, C, D, H, W) or (C, D, H, W)"
+SHAPES = {1: "(N, C, W) or (C, W)", 2: "(N, C, H, W) or (C, H, W)"}
+SHAPES[3] = "(N, C, D, H, W) or (C, D, H, W)"
 
 _MAX_DOC = """Take the maximum of each window of `input`, {shape}.
 
@@ -505,21 +413,10 @@ Raises:
 Source: torch.nn.functional.avg_pool{dims}d.
 """
 
-_ADAPTIVE_DOC = """Divide `input`, {shape}, into `output_size` boxes and take the {what} of each.
 
-Boxes may overlap by one element where sizes do not divide. `output_size` is an int or one per
-dimension, None keeping that dimension's size.
-
-Raises:
-    RuntimeError: shapes or sizes do not fit, in PyTorch's words.
-
-Source: torch.nn.functional.adaptive_{kind}_pool{dims}d.
-"""
-
-
-def _declare_max(dims: int) -> None:
+def _declare_max(dims: int) -> Callable:
     name = f"max_pool{dims}d"
-    doc = _MAX_DOC.format(shape=_SHAPES[dims], dims=dims)
+    doc = _MAX_DOC.format(shape=SHAPES[dims], dims=dims)
     node = "SqueezeBackward1" if dims == 1 else f"MaxPool{dims}DWithIndicesBackward0"
 
     @op(name=name, module="nn.functional", grad_name=node, doc=doc)
@@ -536,10 +433,12 @@ def _declare_max(dims: int) -> None:
             input, kernel_size, stride, padding, dilation, ceil_mode, return_indices, name
         )
 
+    return max_pool
 
-def _declare_avg(dims: int) -> None:
+
+def _declare_avg(dims: int) -> Callable:
     name = f"avg_pool{dims}d"
-    doc = _AVG_DOC.format(shape=_SHAPES[dims], dims=dims)
+    doc = _AVG_DOC.format(shape=SHAPES[dims], dims=dims)
 
     if dims == 1:
 
@@ -556,7 +455,7 @@ def _declare_avg(dims: int) -> None:
                 input, kernel_size, stride, padding, ceil_mode, count_include_pad, None, name
             )
 
-        return
+        return avg_pool1d
 
     @op(name=name, module="nn.functional", grad_name=f"AvgPool{dims}DBackward0", doc=doc)
     def avg_pool(
@@ -579,32 +478,8 @@ def _declare_avg(dims: int) -> None:
             name,
         )
 
-
-def _declare_adaptive(dims: int) -> None:
-    average, maximum = f"adaptive_avg_pool{dims}d", f"adaptive_max_pool{dims}d"
-    text = {"shape": _SHAPES[dims], "dims": dims}
-    node = f"Pool{dims}DBackward0" if dims > 1 else None
-
-    @op(
-        name=average,
-        module="nn.functional",
-        grad_name=f"AdaptiveAvg{node}" if node else "SqueezeBackward1",
-        doc=_ADAPTIVE_DOC.format(what="mean", kind="avg", **text),
-    )
-    def adaptive_avg_pool(input: Tensor, output_size: Static):
-        return _adaptive_avg(input, output_size, average)
-
-    @op(
-        name=maximum,
-        module="nn.functional",
-        grad_name=f"AdaptiveMax{node}" if node else "SqueezeBackward1",
-        doc=_ADAPTIVE_DOC.format(what="maximum", kind="max", **text),
-    )
-    def adaptive_max_pool(input: Tensor, output_size: Static, return_indices: Bool = False):
-        return _adaptive_max(input, output_size, return_indices, maximum)
+    return avg_pool
 
 
-for _dims in (1, 2, 3):
-    _declare_max(_dims)
-    _declare_avg(_dims)
-    _declare_adaptive(_dims)
+max_pool1d, max_pool2d, max_pool3d = map(_declare_max, (1, 2, 3))
+avg_pool1d, avg_pool2d, avg_pool3d = map(_declare_avg, (1, 2, 3))
