@@ -167,7 +167,7 @@ class Node:
 class KernelNode(Node):
     """The node of a recorded kernel: its backward is the kernel's vjp."""
 
-    __slots__ = ("kernel", "wrt", "needs", "values", "numbers", "result")
+    __slots__ = ("kernel", "wrt", "needs", "keeps", "values", "numbers", "result")
 
     kernel: Kernel
 
@@ -175,6 +175,7 @@ class KernelNode(Node):
         super().__init__(kernel.grad_name, edges)
         self.kernel, self.wrt, self.op = kernel, wrt, kernel.op
         self.needs = kernel.needs(wrt)
+        self.keeps = bool(self.needs) or kernel.saves in ("number", "result")
         self.values: list[Value] = []
         self.numbers: list = []
         self.result: list[Value] = []
@@ -221,7 +222,7 @@ class KernelNode(Node):
 
     def free(self) -> None:
         # As in PyTorch, a node that saved no tensor can run again.
-        if self.needs:
+        if self.keeps:
             self.freed = True
             self.values = []
             self.result = []
@@ -334,7 +335,7 @@ def build(
         if node is None:
             wrt = tuple(k for k, i in enumerate(step.refs) if kinds[i].requires_grad)
             node = KernelNode(step.kernel, edges, wrt)
-            if node.needs and (values is None or step.base in trace.freed):
+            if node.keeps and (values is None or step.base in trace.freed):
                 node.freed = True
             else:
                 node.values = [values[step.refs[k]] for k in node.needs]

@@ -26,8 +26,8 @@ class Kernel:
         in_avals: shapes and types of the array inputs.
         numbers: the type (float or int) of each run-time number.
         out_avals: shapes and types of the results.
-        saves: what PyTorch keeps of this operation for backward: "result", names, or None (then
-            the inputs that its vjp reads).
+        saves: what PyTorch keeps for backward: "result", "number", "nothing", or None (then the
+            inputs that its vjp reads).
         is_alias: results are the inputs unchanged.
         updates: results are new contents of the first inputs, which stay where it fails.
     """

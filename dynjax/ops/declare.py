@@ -254,13 +254,19 @@ class Op:
         if callable(grad_name):
             grad_name = grad_name(self._arguments(plan))
         made: dict[str, Any] = {}
+        saves = self.saves
+        if saves is None and any(
+            p.kind == "Operand" and entry[0] in ("number", "constant")
+            for p, entry in zip(self.params, plan, strict=True)
+        ):
+            saves = "number"
 
         def make() -> Kernel:
             fn = self._body(values, plan, made)
             kinds = tuple(int if isinstance(n, int) else float for n in numbers)
             avals = [jax.ShapeDtypeStruct(v.kind.shape, v.kind.dtype.np) for v in values]
             return Kernel(
-                self.name, kernel_key, fn, avals, kinds, grad_name=grad_name, saves=self.saves
+                self.name, kernel_key, fn, avals, kinds, grad_name=grad_name, saves=saves
             )
 
         kernel = kernels.get(kernel_key, make)
@@ -770,7 +776,8 @@ def op(
         view: `write(base, new, **statics)`: makes it a view operation.
         grad_name: its node's name, or a function from the static arguments to it.
         returns: field names of a named tuple of results.
-        saves: "result" where PyTorch keeps the result, rather than inputs, for backward.
+        saves: what PyTorch keeps for backward where that is not the inputs that the gradient reads:
+            "result", or "nothing" (which lets backward run twice).
     """
     unknown = options.keys() - _OPTIONS.keys()
     if unknown:

@@ -225,7 +225,7 @@ def binary(name, fn, doc, *, types=PROMOTE, refused="", kernel="{}_cpu", **optio
     return op(name=name, types=types, doc=doc, **options)(body)
 
 
-@op(types=PROMOTE, inplace=True, out=True)
+@op(saves="nothing", types=PROMOTE, inplace=True, out=True)
 def add(input: Operand, other: Operand, *, alpha: Number = None):
     """input + alpha * other."""
     broadcast_shapes(input.shape, other.shape)
@@ -242,13 +242,13 @@ def _subtract(a, b, alpha):
     return a - _scaled(b, alpha)
 
 
-@op(types=PROMOTE, inplace=True, out=True, aliases=("subtract",))
+@op(saves="nothing", types=PROMOTE, inplace=True, out=True, aliases=("subtract",))
 def sub(input: Operand, other: Operand, *, alpha: Number = None):
     """input - alpha * other. Raises RuntimeError for bool."""
     return _subtract(input, other, alpha)
 
 
-@op(types=PROMOTE, method=False, grad_name="RsubBackward1")
+@op(saves="nothing", types=PROMOTE, method=False, grad_name="RsubBackward1")
 def rsub(input: Operand, other: Operand, *, alpha: Number = None):
     """other - alpha * input. Raises RuntimeError for bool."""
     return _subtract(other, input, alpha)
