@@ -55,9 +55,9 @@ class StepCounts:
     """
 
     def __init__(self) -> None:
-        # By identity: the tensor, its version when this was true, its value.
+        # Tensor, its version when this was true, its value: by identity, and by value.
         self._known: dict[int, tuple[Tensor, int, float]] = {}
-        self._holders: dict[tuple[float, Kind], Tensor] = {}
+        self._holders: dict[tuple[float, Kind], tuple[Tensor, int, float]] = {}
 
     def make(self, count: float, fused: bool | None) -> Tensor:
         """A new step tensor, of the dtype PyTorch gives it."""
@@ -92,18 +92,16 @@ class StepCounts:
             known = (step, 0, float(step))
         kind = step._v.kind.with_grad(False, False) if step.requires_grad else step._v.kind
         key = (known[2] + 1, kind)
-        holder = self._holders.get(key)
-        if holder is not None:
-            known = self._known[id(holder)]
-            if known[1] == holder._version:
-                return known[2], holder
-        if len(self._known) > 256:
-            self._known.clear()
-            self._holders.clear()
-        array = np.asarray(key[0], kind.dtype.np)
-        holder = self._holders[key] = wrap(concrete(array, kind))
-        self._known[id(holder)] = (holder, 0, float(array))
-        return float(array), holder
+        entry = self._holders.get(key)
+        if entry is None or entry[0]._version != entry[1]:
+            if len(self._known) > 256:
+                self._known.clear()
+                self._holders.clear()
+            array = np.asarray(key[0], kind.dtype.np)
+            holder = wrap(concrete(array, kind))
+            entry = (holder, 0, float(array))
+            self._known[id(holder)] = self._holders[key] = entry
+        return entry[2], entry[0]
 
 
 def computing_dtype(dtype: jnp.dtype) -> jnp.dtype:

@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -428,3 +430,63 @@ def test_a_schedule_compiles_nothing_anew(make):
                 group["weight_decay"] = group["weight_decay"] / 2
             run(optimizer, params, 1, seed=i)
     assert not compiles
+
+
+def interrupted_at(line, function):
+    """Call with a KeyboardInterrupt before the given line that runs in `dynjax/optim`.
+
+    Returns whether it came so far.
+    """
+    left = line
+
+    def trace(frame, event, arg):
+        nonlocal left
+        if folder not in frame.f_code.co_filename:
+            return None
+        if event == "line":
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+        return trace
+
+    folder = str(Path(module.__file__).parent)
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS[1:])
+@pytest.mark.parametrize("steps", [0, 2])
+def test_interrupted_at_any_line_a_step_has_happened_or_not(make, steps):
+    shapes = (2,), (3,)
+    trajectory = []
+    params = parameters(*shapes)
+    optimizer = make(params)
+    for _ in range(steps + 3):
+        trajectory.append(snapshot(optimizer, params))
+        optimizer.step()
+    line, interrupted = 0, True
+    outcomes = set()
+    while interrupted:
+        line += 1
+        params = parameters(*shapes)
+        optimizer = make(params)
+        for _ in range(steps):
+            optimizer.step()
+        interrupted = interrupted_at(line, optimizer.step)
+        state = optimizer.state
+        for param in [param for param in state if not state[param]]:
+            del state[param]
+        now = snapshot(optimizer, params)
+        done = steps + (not np.array_equal(now[0][0], trajectory[steps][0][0]))
+        outcomes.add(done)
+        assert_same(now, trajectory[done])
+        optimizer.step()
+        assert_same(snapshot(optimizer, params), trajectory[done + 1])
+    assert line > 20 and outcomes == {steps, steps + 1}
