@@ -24,7 +24,7 @@ from .checks import (
     is_integral,
     type_name,
 )
-from .declare import PROMOTE, SAME, Bool, Float, Int, Operand, Str, Tensor, composite, op
+from .declare import FLOAT, PROMOTE, SAME, Bool, Float, Int, Operand, Str, Tensor, composite, op
 from .pick import pick
 
 LOSS = {"module": "nn.functional", "method": False}
@@ -512,7 +512,8 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
     elif reduction == "mean":
         _warn(
             "reduction: 'mean' divides the total loss by both the batch size and the support size."
-            "'batchmean' divides only by the batch size, and aligns with the KL div math definition."
+            "'batchmean' divides only by the batch size, and aligns with the KL div math "
+            "definition."
             "'mean' will be changed to behave the same as 'batchmean' in the next major release."
         )
     if reduction == "batchmean":
@@ -526,7 +527,7 @@ def at_least(x, bound):
     return x + lax.stop_gradient(jnp.maximum(x, bound) - x)
 
 
-@kernel("gaussian_nll_loss", "MeanBackward0")
+@kernel("gaussian_nll_loss", "MeanBackward0", FLOAT)
 def _gaussian_nll_loss(
     input: Tensor, target: Tensor, var: Operand, full: Bool, eps: Float, reduction: Str
 ):  # fmt: skip
@@ -562,7 +563,7 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"
     return _gaussian_nll_loss(input, target, var, full, eps, reduction)
 
 
-@kernel("poisson_nll_loss", "MeanBackward0")
+@kernel("poisson_nll_loss", "MeanBackward0", FLOAT)
 def _poisson_nll_loss(
     input: Tensor, target: Tensor, log_input: Bool, full: Bool, eps: Float, reduction: Str
 ):  # fmt: skip

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from .checks import broadcast_shapes, in_opmath, wrap_dim
-from .declare import PROMOTE, Bool, Float, Int, Str, Tensor, composite, op
+from .declare import FLOAT, PROMOTE, Bool, Float, Int, Str, Tensor, composite, op
 from .losses import LOSS, at_least, kernel, reduced, reduction_of, size_of
 from .reductions import vector_norm_of
 
@@ -40,7 +40,7 @@ def _distance(x1, x2, p, eps, keepdim=False):
     return vector_norm_of(difference, p, (difference.ndim - 1,), keepdim)
 
 
-@op(types=PROMOTE, module=("torch", "nn.functional"), method=False)
+@op(types=FLOAT, module=("torch", "nn.functional"), method=False)
 @in_opmath
 def pairwise_distance(
     x1: Tensor, x2: Tensor, p: Float = 2.0, eps: Float = 1e-6, keepdim: Bool = False
@@ -49,7 +49,7 @@ def pairwise_distance(
     return _distance(x1, x2, p, eps, keepdim)
 
 
-@kernel("hinge_embedding_loss", "MeanBackward0")
+@kernel("hinge_embedding_loss", "MeanBackward0", FLOAT)
 def _hinge_embedding_loss(input: Tensor, target: Tensor, margin: Float, reduction: Str):
     broadcast_shapes(input.shape, target.shape)
     negative = jnp.where(target != 1, _hinge(margin - input), 0)
@@ -65,7 +65,7 @@ def hinge_embedding_loss(
     return _hinge_embedding_loss(input, target, margin, reduction)
 
 
-@kernel("margin_ranking_loss", "MeanBackward0")
+@kernel("margin_ranking_loss", "MeanBackward0", FLOAT)
 def _margin_ranking_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: Float, reduction: Str
 ):  # fmt: skip
@@ -91,7 +91,7 @@ def margin_ranking_loss(
     return _margin_ranking_loss(input1, input2, target, margin, reduction)
 
 
-@kernel("triplet_margin_loss", "MeanBackward0")
+@kernel("triplet_margin_loss", "MeanBackward0", FLOAT)
 def _triplet_margin_loss(
     anchor: Tensor, positive: Tensor, negative: Tensor, margin: Float, p: Float, eps: Float,
     swap: Bool, reduction: Str,
@@ -140,7 +140,7 @@ def soft_margin_loss(input, target, size_average=None, reduce=None, reduction="m
     return _soft_margin_loss(input, target, reduction_of(size_average, reduce, reduction))
 
 
-@kernel("cosine_embedding_loss", "MeanBackward0")
+@kernel("cosine_embedding_loss", "MeanBackward0", FLOAT)
 def _cosine_embedding_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: Float, reduction: Str
 ):  # fmt: skip
