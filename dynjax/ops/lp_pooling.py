@@ -27,10 +27,9 @@ def _lp_pool(ndim: int) -> None:
             return max_pool(input.abs() * sign, kernel_size, stride, 0, 1, ceil_mode) * sign
         sizes = (kernel_size,) * ndim if isinstance(kernel_size, int) else tuple(kernel_size)
         mean = avg_pool(input.pow(norm_type), kernel_size, stride, 0, ceil_mode)
-        # As PyTorch has it: an odd power's negative sums keep their sign, but their zeros' gradient
-        # is zero.
-        positive = mean.sign() * mean.abs().relu()
-        return positive.mul(math.prod(sizes)).pow(1.0 / norm_type)
+        # This is `mean`, but with a gradient of zero at zero, as PyTorch has it.
+        signed = mean.sign() * mean.abs()
+        return signed.mul(math.prod(sizes)).pow(1.0 / norm_type)
 
     lp_pool.__doc__ = f"""The p-norm over windows of the last {ndim} dimension(s).
 
