@@ -1,0 +1,27 @@
+"""What to say when a module has no such name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def missing(module: str, name: str, names: Iterable[str]) -> AttributeError:
+    """The error for a module-level ``__getattr__`` to raise, with the closest public name.
+
+    Args:
+        module: the module's ``__name__``.
+        name: what was asked for.
+        names: what there is; private names are not suggested.
+
+    Returns:
+        An AttributeError in Python's words, with a suggestion where one is close.
+    """
+    text = f"module {module!r} has no attribute {name!r}"
+    public = [n for n in names if not n.startswith("_")]
+    # get_close_matches compares the whole list: not for the dunders that Python itself probes.
+    close = [] if name.startswith("__") else get_close_matches(name, public, n=1, cutoff=0.75)
+    if close:
+        text += f"; did you mean {close[0]!r}?"
+    # Without the attributes `name` and `obj`, so that Python adds no suggestion of its own.
+    return AttributeError(text)
