@@ -19,7 +19,7 @@ from ..engine.frames import user_stacklevel
 from .checks import check_kind, in_opmath, is_bool, is_complex, is_integral, type_name, wrap_dim
 from .declare import FLOAT, Dtype, Float, Int, Str, Tensor, composite, op
 from .inplace import inplace_form
-from .pointwise import sigmoid, tanh
+from .pointwise import absolute, sigmoid, tanh
 
 _FUNCTIONAL = "nn.functional"
 
@@ -92,7 +92,7 @@ def _relu(x):
 
 
 # NaN stays NaN, and at 0 the derivative is 0.
-_relu.defjvps(lambda t, result, x: jnp.where(result > 0, t, 0))
+_relu.defjvps(lambda t, result, x: jnp.where(result <= 0, 0, t))
 
 
 @op(inplace=True, saves="result")
@@ -153,7 +153,7 @@ def hardsigmoid(input: Tensor):
 @_activation("hardswish_cpu")
 def hardswish(input: Tensor):
     """x * hardsigmoid(x)."""
-    return jnp.where(input <= -3, 0, jnp.where(input >= 3, input, input * (input + 3) / 6))
+    return input * jnp.where(input <= -3, 0, jnp.where(input >= 3, 6, input + 3)) / 6
 
 
 @_activation("threshold_cpu", "bc", module="torch", forms=("torch", _FUNCTIONAL))
@@ -218,8 +218,8 @@ def prelu(input: Tensor, weight: Tensor):
 
 
 def _elu(x, alpha, scale=1.0, slope=1.0):
-    negative = jnp.where(x > 0, 0, x)  # keeps the unused branch's exponential finite
-    return jnp.where(x > 0, scale * x, scale * alpha * jnp.expm1(negative * slope))
+    negative = jnp.where(x <= 0, x, 0)  # keeps the unused branch's exponential finite
+    return jnp.where(x <= 0, scale * alpha * jnp.expm1(negative * slope), scale * x)
 
 
 @_activation("elu_cpu", forms=(_FUNCTIONAL,))
@@ -288,7 +288,7 @@ def logsigmoid(input: Tensor):
 @_smooth("abs_cpu", "b", types=FLOAT, grad_name="DivBackward0")
 def softsign(input: Tensor):
     """x / (1 + |x|)."""
-    return input / (1 + jnp.abs(input))
+    return input / (1 + absolute(input))
 
 
 @_smooth("sub_cpu", "b", types=FLOAT, grad_name="SubBackward0")

@@ -26,6 +26,7 @@ from .checks import (
 )
 from .declare import FLOAT, PROMOTE, SAME, Bool, Float, Int, Operand, Str, Tensor, composite, op
 from .pick import pick
+from .pointwise import absolute
 
 LOSS = {"module": "nn.functional", "method": False}
 
@@ -138,7 +139,7 @@ def mse_loss(
 @kernel("l1_loss", "MeanBackward0")
 def _l1_loss(input: Tensor, target: Tensor, weight: Tensor | None, reduction: Str):
     broadcast_shapes(input.shape, target.shape)
-    return _weighted(jnp.abs(input - target), weight, reduction)
+    return _weighted(absolute(input - target), weight, reduction)
 
 
 @composite(**LOSS)
@@ -155,7 +156,7 @@ def _smooth_l1_loss(input: Tensor, target: Tensor, reduction: Str, beta: Float):
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
     difference = input - target
-    size = jnp.abs(difference)
+    size = absolute(difference)
     if beta == 0:
         return reduced(size, reduction)
     check_kind(input, "bi", "smooth_l1_cpu")
@@ -182,7 +183,7 @@ def _huber_loss(
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     difference = input - target
-    size = jnp.abs(difference)
+    size = absolute(difference)
     loss = jnp.where(size <= delta, 0.5 * jnp.square(difference), delta * (size - 0.5 * delta))
     return reduced(loss if weight is None else loss * weight, reduction)
 
@@ -410,7 +411,7 @@ def _bernoulli_loss(x, target):
 def _bernoulli_loss_jvp(primals, tangents):
     (x, target), (dx, dt) = primals, tangents
     by_x = (x - target) / jnp.maximum((1 - x) * x, 1e-12)
-    by_target = jnp.maximum(jnp.log1p(-x), -100) - jnp.maximum(jnp.log(x), -100)
+    by_target = jnp.log1p(-x) - jnp.log(x)
     return _bernoulli_loss(x, target), by_x * dx + by_target * dt
 
 

@@ -107,9 +107,21 @@ _scaling("rad2deg", 180 / math.pi, "Radians to degrees.")
 
 # Functions that keep integers as they are
 
+
+@jax.custom_jvp
+def absolute(x):
+    """|x|, with derivative 0 at 0."""
+    return jnp.abs(x)
+
+
+# JAX takes 1 there.
+absolute.defjvps(
+    lambda t, result, x: jax.jvp(jnp.abs, (x,), (t,))[1] if is_complex(x) else t * _sign(x)
+)
+
 unary(
     "abs",
-    jnp.abs,
+    absolute,
     "Absolute value; its derivative at 0 is 0.",
     refused="b",
     kernel="abs_cpu",
@@ -331,8 +343,8 @@ def _power(x, exponent):
         if exponent < 0:
             raise RuntimeError("Integers to negative integer powers are not allowed.")
         return x | (not exponent) if is_bool(x) else lax.integer_pow(x, int(exponent))
-    if exponent == 0.5:
-        return jnp.sqrt(x)
+    if abs(exponent) == 0.5:
+        return jnp.sqrt(x) if exponent > 0 else lax.rsqrt(x)
     if isinstance(exponent, complex) or exponent != exponent // 1 or abs(exponent) > _MAX_PRODUCT:
         return jnp.power(x, exponent)
     return lax.integer_pow(x, int(exponent))
@@ -365,7 +377,25 @@ def _pow_operands(input: Operand, exponent: Operand):
     if is_integral(base):
         inverse = jnp.where(base == 1, 1, jnp.where(base == -1, 1 - 2 * (exponent & 1), 0))
         return jnp.where(exponent < 0, inverse, jnp.power(base, jnp.maximum(exponent, 0)))
-    return lax.pow(base, exponent)
+    return _general_power(base, exponent)
+
+
+@jax.custom_jvp
+def _general_power(x, y):
+    return lax.pow(x, y)
+
+
+def _power_by_base(t, result, x, y):
+    constant = y == 0
+    return t * jnp.where(constant, 0, y * _general_power(x, jnp.where(constant, 1, y - 1)))
+
+
+def _power_by_exponent(t, result, x, y):
+    zero = (x == 0) & (y.real >= 0)
+    return t * jnp.where(zero, 0, result * jnp.log(jnp.where(zero, 1, x)))
+
+
+_general_power.defjvps(_power_by_base, _power_by_exponent)
 
 
 @composite()

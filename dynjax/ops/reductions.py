@@ -32,7 +32,7 @@ from .checks import (
 )
 from .declare import FLOAT, PROMOTE, Bool, Dtype, Int, Ints, Static, Tensor, composite, op
 from .pick import pick
-from .pointwise import maximum, minimum
+from .pointwise import absolute, maximum, minimum
 
 
 def _by_dim(name, full=0, dim=1):
@@ -395,7 +395,7 @@ _declare_moments("std", True, "standard deviation over `dim` or everything")
 
 def vector_norm_of(x, order, axes, keepdim):
     """The `order`-norm over axes, with PyTorch's gradients: 0 where the norm is 0."""
-    size = jnp.abs(x)
+    size = absolute(x)
     if order == math.inf:
         return jnp.max(size, axes, keepdims=keepdim)
     if order == -math.inf:
@@ -407,7 +407,9 @@ def vector_norm_of(x, order, axes, keepdim):
     if order == 2:
         return _root(jnp.sum(_squared(x), axes, keepdims=keepdim))
     if order < 0:
-        return jnp.power(jnp.sum(jnp.power(size, order), axes, keepdims=keepdim), 1 / order)
+        zero = size == 0
+        terms = jnp.where(zero, jnp.inf, jnp.power(jnp.where(zero, 1, size), order))
+        return jnp.power(jnp.sum(terms, axes, keepdims=keepdim), 1 / order)
     total = jnp.sum(_safe_power(size, order), axes, keepdims=keepdim)
     return _safe_power(total, 1 / order)
 

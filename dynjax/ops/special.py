@@ -16,7 +16,6 @@ from .pointwise import SPECIAL, binary, unary
 unary("erf", lax.erf, "The error function.", refused="c", module=SPECIAL)
 unary("erfc", lax.erfc, "1 - erf(x), exact for large x.", refused="c", module=SPECIAL)
 unary("erfinv", lax.erf_inv, "The inverse of erf on (-1, 1).", refused="c", module=SPECIAL)
-unary("lgamma", lax.lgamma, "Logarithm of |gamma(x)|.", refused="c")
 
 
 @jax.custom_jvp
@@ -51,12 +50,29 @@ def _digamma(x):
 _digamma.defjvps(lambda t, result, x: t * _trigamma(x))
 
 
+@jax.custom_jvp
+def _lgamma(x):
+    return lax.lgamma(x)
+
+
+_lgamma.defjvps(lambda t, result, x: t * _digamma(x))
+unary("lgamma", in_opmath(_lgamma), "Logarithm of |gamma(x)|.", refused="c")
+
+
 @op(types=FLOAT, inplace=True, out=True, module=SPECIAL)
 @in_opmath
 def digamma(input: Tensor):
     """The derivative of `lgamma`; infinite at 0 and undefined at negative integers."""
     check_kind(input, "c", "digamma")
     return _digamma(input)
+
+
+@jax.custom_jvp
+def _logit(x):
+    return jnp.log(x / (1 - x))
+
+
+_logit.defjvps(lambda t, result, x: t * jnp.where((x < 0) | (x > 1), jnp.nan, 1 / (x * (1 - x))))
 
 
 @op(types=FLOAT, inplace=True, out=True, module=SPECIAL)
@@ -66,7 +82,7 @@ def logit(input: Tensor, eps: Float = None):
     check_kind(input, "c", "logit_cpu")
     if eps is not None:
         input = jnp.where(input < eps, eps, jnp.where(input > 1 - eps, 1 - eps, input))
-    return jnp.log(input / (1 - input))
+    return _logit(input)
 
 
 # --- two arguments ------------------------------------------------------------------------------
@@ -99,9 +115,23 @@ def _nextafter(a, b):
 _nextafter.defjvps(lambda t, result, a, b: jnp.where(a == b, 0, t), None)
 
 
+@jax.custom_jvp
 def _xlogy(x, y):
-    zero = (x == 0) & ~jnp.isnan(y)
-    return jnp.where(zero, 0, x * jnp.log(jnp.where(zero, 1, y)))
+    return jnp.where((x == 0) & ~jnp.isnan(y), 0, x * jnp.log(y))
+
+
+_xlogy.defjvps(
+    lambda t, result, x, y: t * jnp.log(jnp.where((x == 0) & (y <= 0), 1, y)),
+    lambda t, result, x, y: t * x / y,
+)
+
+
+@jax.custom_jvp
+def _hypot(a, b):
+    return jnp.hypot(a, b)
+
+
+_hypot.defjvps(lambda t, result, a, b: t * a / result, lambda t, result, a, b: t * b / result)
 
 
 binary(
@@ -110,7 +140,7 @@ binary(
 )  # fmt: skip
 binary("copysign", _copysign, "|input| with the sign of other.", types=FLOAT, refused="c")
 binary("heaviside", _heaviside, "The step function, and other where input is 0.", refused="c")
-binary("hypot", in_opmath(jnp.hypot), "The length of (input, other).", refused="bic")
+binary("hypot", in_opmath(_hypot), "The length of (input, other).", refused="bic")
 binary(
     "logaddexp", in_opmath(jnp.logaddexp), "log(exp(input) + exp(other)).", refused="bi",
     inplace=False,
