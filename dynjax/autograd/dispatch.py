@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from ..engine.frames import user_stacklevel
 from ..engine.kernel import Kernel, kernels
 from ..engine.trace import runner, state
-from ..engine.value import Value
+from ..engine.value import Value, concrete
 from ..tensor.storage import alias_kernel, as_leaf, refresh, share, write
 from ..tensor.tensor import Tensor, value_of, wrap
 
@@ -119,13 +119,8 @@ def unwatched(tensor: Tensor) -> Tensor:
     PyTorch saves a copy of it in that case; the values here never change, so another name does.
     """
     value = value_of(tensor)
-    if not value.kind.requires_grad or value.trace is None:
-        stand_in = Value()
-        for slot in ("trace", "idx", "kind", "array", "node"):
-            setattr(stand_in, slot, getattr(value, slot))
-        stand_in.watch = None
-        if value.trace is None:
-            return wrap(stand_in)
+    if value.trace is None and not value.kind.requires_grad:
+        return wrap(concrete(value.array, value.kind))
     return wrap(state.trace.record(alias_kernel(value.kind), [value])[0])
 
 
@@ -230,32 +225,32 @@ class MultiTensor:
         for k, name in enumerate(self.numbers):
             trace.numbers[base + k] = float(kwargs[name])
         trace.cur = step
-        # Nothing below records a computation: all of the tensors change, or none.
+        pairs, apart = [], []
         for tensor, old, value in zip(tensors, values, trace.results(step), strict=False):
-            kind = old.kind
+            kind, alias = old.kind, tensor._alias
             if kind.leaf:
                 value.node = trace.owners[value.idx] = old.node
-            alias = tensor._alias
             if alias is None:
                 alias = share(tensor)
-            elif alias.base is not None or alias.chain:
-                write(tensor, value)
-                continue
-            if kind.requires_grad and not kind.leaf:
-                write(tensor, value)
-                continue
-            storage = alias.storage
-            storage.value = tensor._v = value
-            alias.seen = storage.stamp = storage.stamp + 1
-            storage.version = version = storage.version + 1
-            storage.writer = tensor
-            value.watch = (storage, version)
+            if alias.base is not None or alias.chain or (kind.requires_grad and not kind.leaf):
+                apart.append((tensor, value))
+            else:
+                pairs.append((tensor, alias, alias.storage, value))
+        # All of the tensors change, or none: an interrupted pass is finished before it is heard.
+        rest = iter(pairs)
+        try:
+            _put(rest)
+        except BaseException:
+            _put(rest)
+            raise
+        for tensor, value in apart:
+            write(tensor, value)
         if trace.trie.eager:
             runner.flush()
 
     def _kernel(self, values: list[Value], sizes: tuple[int, ...], statics: Hashable) -> Kernel:
         avals = [jax.ShapeDtypeStruct(v.kind.shape, v.kind.dtype.np) for v in values]
-        key = (self.fn, sizes, statics, tuple((a.shape, a.dtype) for a in avals))
+        key = (self.fn, self.lists, self.numbers, sizes, statics, tuple((a.shape, a.dtype) for a in avals))
 
         def fn(*args: Any) -> tuple:
             given, start = {}, 0
@@ -274,6 +269,17 @@ class MultiTensor:
                 out_avals=tuple(avals[:n_written]), updates=True,
             ),
         )  # fmt: skip
+
+
+def _put(pairs: Iterator[tuple]) -> None:
+    """Make values the contents of their storages; nothing in the loop calls, so an interrupt falls
+    between two of them."""
+    for tensor, alias, storage, value in pairs:
+        storage.value = tensor._v = value
+        alias.seen = storage.stamp = storage.stamp + 1
+        storage.version = storage.version + 1
+        storage.writer = tensor
+        value.watch = (storage, storage.version)
 
 
 def multi_tensor(fn: Callable[..., tuple], **options: Any) -> MultiTensor:

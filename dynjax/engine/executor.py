@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
 from itertools import repeat, starmap
@@ -15,6 +16,7 @@ from sys import getrefcount
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
@@ -42,13 +44,19 @@ class Program:
     Attributes:
         run: the function, taking leaf arrays and, if any, the packed numbers; compiles when first
             called.
+        donate: positions of arguments that it consumes.
         seconds: what compiling took, None before.
     """
 
-    __slots__ = ("run", "seconds")
+    __slots__ = ("run", "donate", "seconds")
 
-    def __init__(self, run: Callable[..., Sequence[Any]], seconds: float | None = None) -> None:
-        self.run, self.seconds = run, seconds
+    def __init__(
+        self,
+        run: Callable[..., Sequence[Any]],
+        donate: tuple[int, ...] = (),
+        seconds: float | None = None,
+    ) -> None:
+        self.run, self.donate, self.seconds = run, donate, seconds
 
 
 class Plan:
@@ -106,10 +114,10 @@ def flush() -> None:
         raise RuntimeError("a value was observed inside a part that is being captured")
     if trace.cur is trace.trie.root:
         return
-    live = [v for v in trace.vals if getrefcount(v) > _DEAD_RESULT]
+    live = [v for v in trace.vals if getrefcount(v) > _DEAD_RESULT and v.array is None]
     if keep_tape(trace, live):
         live = None
-        live = [v for v in trace.vals if getrefcount(v) > _DEAD_RESULT]
+        live = [v for v in trace.vals if getrefcount(v) > _DEAD_RESULT and v.array is None]
     if live:
         _run(trace, live)
     _close(trace)
@@ -203,7 +211,7 @@ def _run_plainly(
     if any(a is None for a in arrays):
         salvage(trace, live, leaves, None)
     else:
-        _call(Program(_body(plan), 0.0), plan, arrays, trace, trace.numbers, live)
+        _call(Program(_body(plan), (), 0.0), plan, arrays, trace, trace.numbers, live)
 
 
 def _commit(live: list[Value], outs: Sequence[Any], outputs: tuple[int, ...]) -> None:
@@ -224,7 +232,6 @@ def _donatable(
             for k in plan.aliasable
             if held[used[k]] <= _DEAD_LEAF
             and held_arrays[k] <= _LONE_ARRAY
-            and arrays[k].__class__ is not np.ndarray
         ]
     )
 
@@ -263,16 +270,33 @@ def _call(
     # Donated inputs are gone once it runs, so a Ctrl-C must not come between running and
     # committing: the call is made from C, where no signal is handled, straight into a list.
     sink: list[Any] = []
-    began = time.perf_counter() if program.seconds is None else 0.0
+    if program.seconds is None:
+        _first_call(program, plan, arrays, trace, sink)
+        _commit(live, sink[0], lowered.outputs)
+        return
     try:
         with jax.enable_x64(True):
             sink.extend(starmap(program.run, (arrays,)))
     finally:
         if sink:
             _commit(live, sink[0], lowered.outputs)
-    if program.seconds is None:
+
+
+def _first_call(
+    program: Program, plan: Plan, arrays: list[Any], trace: Trace, sink: list[Any]
+) -> None:
+    """Run a program that has yet to be compiled.
+
+    Compiling takes long enough to be interrupted, so it is given copies of what it may donate.
+    """
+    with jax.enable_x64(True), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Some donated buffers were not usable")
+        for k in program.donate:
+            arrays[k] = jnp.array(arrays[k], copy=True)
+        began = time.perf_counter()
+        sink.append(program.run(*arrays))
         program.seconds = time.perf_counter() - began
-        explain.report(trace, lowered, program.seconds, len(programs.programs))
+    explain.report(trace, plan.lowered, program.seconds, len(programs.programs))
 
 
 def _body(plan: Plan) -> Callable[..., list]:
@@ -299,7 +323,7 @@ def compile_whole(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
         if not lowered.leaves and home is not None and home != get_default_device():
             place["out_shardings"] = jax.sharding.SingleDeviceSharding(home.jax)
         run = jax.jit(_body(plan), donate_argnums=donate, keep_unused=True, **place)
-        return Program(run)
+        return Program(run, donate)
 
     return programs.get((lowered.key, donate), make)
 
@@ -327,14 +351,14 @@ def interpret(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
                 env.extend(program.run(*[env[r] for r in refs], *scalars))
         return [env[r] for r in lowered.results]
 
-    return Program(run, 0.0)
+    return Program(run, (), 0.0)
 
 
 def _kernel_program(kernel: Any, step: Step, trace: Trace) -> Program:
     kinds = tuple(k.device for k in step.kinds)
 
     def make() -> Program:
-        return Program(jax.jit(kernel.fn, keep_unused=True), 0.0)
+        return Program(jax.jit(kernel.fn, keep_unused=True), (), 0.0)
 
     return programs.get((kernel, kinds), make)
 
