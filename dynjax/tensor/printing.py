@@ -139,12 +139,14 @@ def _with_suffixes(text: str, suffixes: list[str], indent: int) -> str:
     # PyTorch counts the first line one too long, and every later one exactly.
     width = len(text) - text.rfind("\n") + 1
     for suffix in suffixes:
-        if width + len(suffix) + 2 > _options.linewidth:
+        # "dynjax" is longer than "torch"; lines are to break where PyTorch's do.
+        length = len(suffix.replace("dtype=dynjax.", "dtype=torch."))
+        if width + length + 2 > _options.linewidth:
             text += f",\n{' ' * indent}{suffix}"
-            width = indent + len(suffix)
+            width = indent + length
         else:
             text += f", {suffix}"
-            width += len(suffix) + 2
+            width += length + 2
     return text + ")"
 
 
