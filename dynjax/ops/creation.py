@@ -236,9 +236,7 @@ def arange(start, end=None, step=1, *, dtype=None, **options):
     start, end, step = _number(start), _number(end), _number(step)
     for value in (start, end, step):
         if not isinstance(value, (bool, int, float)):
-            raise TypeError(
-                f"arange(): argument 'end' must be Number, not {type(value).__name__}"
-            )
+            raise TypeError(f"arange(): argument 'end' must be Number, not {type(value).__name__}")
     if step == 0:
         raise RuntimeError("step must be nonzero")
     if not (math.isfinite(start) and math.isfinite(end)):

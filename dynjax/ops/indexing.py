@@ -21,6 +21,7 @@ import numpy as np
 from ..tensor.tensor import Tensor as Array
 from ..tensor.tensor import from_host, to_host
 from .declare import Bool, Ints, Operand, Tensor, Tensors, composite, op
+from .inplace import inplace_form
 from .scatter import addresses, set_at
 from .views import alias, basic_index
 
@@ -256,8 +257,7 @@ def _checked(input, indices):
     except ValueError:
         shapes = ", ".join(str(list(i.shape)) for i in indices if i.ndim)
         raise IndexError(
-            "shape mismatch: indexing tensors could not be broadcast together with shapes "
-            f"{shapes}"
+            f"shape mismatch: indexing tensors could not be broadcast together with shapes {shapes}"
         ) from None
 
 
@@ -275,7 +275,7 @@ def index_at(input: Tensor, indices: Tensors, dims: Ints):
     return _moved(input[addresses(dims, indices)], len(shape), ours, theirs)
 
 
-@op(name="index_put", method=False, function=False, inplace=True)
+@op(name="index_put", method=False, function=False)
 def index_put_at(input: Tensor, indices: Tensors, dims: Ints, values: Operand,
                  accumulate: Bool = False):  # fmt: skip
     """`input` with `values` (added, if `accumulate`) where `index` reads; they broadcast."""
@@ -283,17 +283,13 @@ def index_put_at(input: Tensor, indices: Tensors, dims: Ints, values: Operand,
     ours, theirs = _places(dims, indices)
     rest = [n for d, n in enumerate(input.shape) if d not in dims]
     result = (*rest[:theirs], *shape, *rest[theirs:])
-    extra = max(values.ndim - len(result), 0)
-    given = values.shape
-    if set(given[:extra]) <= {1}:
-        given = given[extra:]
-    lead = len(result) - len(given)
-    if lead < 0 or any(n not in (1, m) for n, m in zip(given, result[lead:], strict=True)):
+    lead = len(result) - values.ndim
+    if lead < 0 or any(n not in (1, m) for n, m in zip(values.shape, result[lead:], strict=True)):
         raise RuntimeError(
             f"shape mismatch: value tensor of shape {list(values.shape)} cannot be broadcast to "
             f"indexing result of shape {list(result)}"
         )
-    values = jnp.broadcast_to(values.reshape(given).astype(input.dtype), result)
+    values = jnp.broadcast_to(values.astype(input.dtype), result)
     values = _moved(values, len(shape), theirs, ours)
     if accumulate:
         return input.at[addresses(dims, indices)].add(values, mode="drop")
@@ -321,6 +317,29 @@ def _value_for(input, value):
     return value.item() if isinstance(value, np.generic) else value
 
 
+put_in_place = inplace_form(index_put_at, "index_put_")
+
+
+@composite
+def index_put(input, indices, values, accumulate: bool = False):
+    """`input` with `values` at index tensors for its first dimensions, added if `accumulate`.
+
+    Raises: as `setitem`; IndexError for more index tensors than dimensions.
+    """
+    given, d = [], 0
+    for tensor in indices:
+        item = _as_item(tensor)
+        given.append((d, item))
+        d += _dims_taken(item)
+    if d > len(input.shape):
+        raise IndexError(f"too many indices for tensor of dimension {len(input.shape)} (got {d})")
+    _check_masks(given, _whole(input.shape), ())
+    return index_put_at(input, *_positions(given), _value_for(input, values), accumulate)
+
+
+composite(name="index_put_", function=False)(inplace_form(index_put, "index_put_"))
+
+
 def setitem(input: Any, index: Any, value: Any) -> None:
     """`input[index] = value` in place; the value broadcasts, a basic index also converts its type.
 
@@ -328,22 +347,30 @@ def setitem(input: Any, index: Any, value: Any) -> None:
     tensors, type); TypeError for what is neither tensor nor number.
     """
     basic, tensors = parse(index, input.shape)
-    if not tensors and isinstance(value, Array):
-        target = basic_index(input, basic) if basic else input
-        lead = len(value.shape) - len(target.shape)
-        if lead > 0 and set(value.shape[:lead]) == {1}:
-            value = value.reshape(tuple(value.shape[lead:]))
-        target.copy_(value)
-        return
-    value = _value_for(input, value)
+    if isinstance(value, Array):
+        value = _without_leading_ones(value)
+    if any(t.shape or _is_mask(t) for _, t in tensors) or not isinstance(value, Array):
+        value = _value_for(input, value)
     target = basic_index(input, basic) if basic else input
-    if not tensors:
-        target.fill_(value)
-    elif len(tensors) == 1 and _is_mask(tensors[0][1]) and _is_single(value):
-        target.masked_fill_(_spread(tensors[0][1], len(target.shape) - tensors[0][0]), value)
+    if tensors:
+        _put(target, tensors, value)
+    elif isinstance(value, Array):
+        target.copy_(value)
     else:
-        indices, dims = _positions(tensors)
-        index_put_at_(target, indices, dims, value)
+        target.fill_(value)
+
+
+def _put(target, tensors, value):
+    at, first = tensors[0]
+    if len(tensors) == 1 and _is_mask(first) and _is_single(value):
+        target.masked_fill_(_spread(first, len(target.shape) - at), value)
+    else:
+        put_in_place(target, *_positions(tensors), value)
+
+
+def _without_leading_ones(value):
+    lead = next((d for d, n in enumerate(value.shape) if n != 1), len(value.shape))
+    return value.reshape(tuple(value.shape[lead:])) if lead else value
 
 
 def _is_single(value):

@@ -224,9 +224,7 @@ def linalg_cross(input: Tensor, other: Tensor, *, dim: Int = -1):
 
 def _crossed(input, other, dim):
     if input.ndim != other.ndim:
-        raise RuntimeError(
-            "linalg.cross: inputs must have the same number of dimensions."
-        )
+        raise RuntimeError("linalg.cross: inputs must have the same number of dimensions.")
     d = wrap_dim(dim, input.ndim)
     if input.shape[d] != 3 or other.shape[d] != 3:
         raise RuntimeError(
@@ -263,8 +261,7 @@ def _added(input, product, beta, alpha):
     expanded_size(input, product.shape)
     if beta is not None and getattr(beta, "dtype", None) is not None:
         beta, alpha = (
-            x if jnp.issubdtype(product.dtype, jnp.inexact) else jnp.trunc(x)
-            for x in (beta, alpha)
+            x if jnp.issubdtype(product.dtype, jnp.inexact) else jnp.trunc(x) for x in (beta, alpha)
         )
     scaled = jnp.where(beta == 0, 0, beta * input)
     return (scaled + alpha * product).astype(product.dtype)
@@ -512,9 +509,7 @@ def tensordot(a: Tensor, b: Tensor, dims: Static = 2):
         if dims < 0:
             raise RuntimeError(f"tensordot expects dims >= 0, but got dims={dims}")
         if min(a.ndim, b.ndim) < dims:
-            raise RuntimeError(
-                f"tensordot expects dims < ndim_a or ndim_b, but got dims={dims}"
-            )
+            raise RuntimeError(f"tensordot expects dims < ndim_a or ndim_b, but got dims={dims}")
         dims = (tuple(range(-dims, 0)), tuple(range(dims)))
     dims_a, dims_b = ((d,) if isinstance(d, int) else tuple(d) for d in dims)
     if len(dims_a) != len(dims_b):

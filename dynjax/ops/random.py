@@ -1,8 +1,8 @@
 """Random numbers: new random tensors, fills in place, samples from data.
 
 What does not depend on data is drawn on the host (NumPy's Philox): building a model
-compiles nothing. What does (`bernoulli`, `multinomial`, ...) is drawn on the device, from a key that is a
-run-time input. The numbers are not PyTorch's; a seed repeats them exactly.
+compiles nothing. What does (`bernoulli`, `multinomial`, ...) is drawn on the device, from a key
+that is a run-time input. The numbers are not PyTorch's; a seed repeats them exactly.
 Probabilities that are data are not checked, since that would wait for the device.
 """
 
@@ -30,7 +30,8 @@ def _rng(generator):
 
 
 def _wide(dtype):
-    return np.float64 if dtype.itemsize >= 8 and dtype.kind != "c" or dtype == np.complex128 else np.float32
+    part = dtype.itemsize // 2 if dtype.kind == "c" else dtype.itemsize
+    return np.float64 if part == 8 else np.float32
 
 
 def _complex(draw, dtype, scale=1.0):
@@ -85,9 +86,7 @@ _C_NAMES = {
 def _exponential(rng, shape, dtype, lambd=1.0):
     _refuse_whole(dtype, "exponential_cpu")
     if lambd <= 0:
-        raise RuntimeError(
-            f"exponential_ expects lambda > 0.0, but found lambda={lambd:g}"
-        )
+        raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd:g}")
     return rng.standard_exponential(shape, _wide(dtype.np)) / lambd
 
 

@@ -2,9 +2,9 @@
 
 Positions are data, so PyTorch's range checks would cost a wait for the device at each call. They
 are left out: reading out of range gives NaN (for integers the least value), writing there
-does nothing, and a negative position counts from the end, as everywhere in JAX. Shapes and types are
-checked when recorded. `nonzero`, `masked_select` and `where(condition)` have results whose size is
-data: they read their mask on the host.
+does nothing, and a negative position counts from the end, as everywhere in JAX. Shapes and types
+are checked when recorded. `nonzero`, `masked_select` and `where(condition)` have results whose
+size is data: they read their mask on the host.
 """
 
 from functools import partial
@@ -83,9 +83,7 @@ def _gathered(input, d, index):
 
 def _check_gather(input, d, index):
     if max(index.ndim, 1) != max(input.ndim, 1) and index.size:
-        raise RuntimeError(
-            "Index tensor must have the same number of dimensions as input tensor"
-        )
+        raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
     for k, n in enumerate(index.shape):
         if input.ndim and k != d and n > input.shape[k]:
             raise RuntimeError(
@@ -322,8 +320,7 @@ def index_select(input: Tensor, dim: Int, index: Tensor):
     if input.ndim == 0:
         if index.size != 1:
             raise IndexError(
-                "index_select(): Index to scalar can have only 1 value, got "
-                f"{index.size} value(s)"
+                f"index_select(): Index to scalar can have only 1 value, got {index.size} value(s)"
             )
         return input
     return jnp.take(input, index, d)
@@ -509,7 +506,7 @@ def choose(condition: Tensor, input: Operand, other: Operand):
 
 @composite(method=False)
 def where(condition, input=None, other=None):
-    """`input` where the condition is True, else `other`; with the condition alone, its `nonzero`."""
+    """`input` where the condition is True, else `other`; given alone, the condition's `nonzero`."""
     if input is None and other is None:
         return nonzero(condition, as_tuple=True)
     return choose(condition, input, other)

@@ -10,7 +10,6 @@ from ..tensor.tensor import from_host
 from .checks import broadcast_shapes, wrap_dim, wrap_dims
 from .declare import (
     PROMOTE,
-    Bool,
     Int,
     Ints,
     Number,
@@ -187,9 +186,7 @@ def _repeated(input, repeats):
     shape = (1,) * (len(repeats) - input.ndim) + input.shape
     if any(r < 0 for r in repeats):
         full = [n * r for n, r in zip(shape, repeats, strict=True)]
-        raise RuntimeError(
-            f"Trying to create tensor with negative dimension {min(full)}: {full}"
-        )
+        raise RuntimeError(f"Trying to create tensor with negative dimension {min(full)}: {full}")
     return jnp.tile(input, repeats)
 
 
@@ -297,8 +294,7 @@ def rot90(input: Tensor, k: Int = 1, dims: Ints = (0, 1)):
         raise RuntimeError(f"expected total dims >= 2, but got total dims = {input.ndim}")
     if dims[0] == dims[1] or abs(dims[0] - dims[1]) == input.ndim:
         raise RuntimeError(
-            f"expected rotation dims to be different, but got dim0 = {dims[0]} and "
-            f"dim1 = {dims[1]}"
+            f"expected rotation dims to be different, but got dim0 = {dims[0]} and dim1 = {dims[1]}"
         )
     for position, d in enumerate(dims):
         if not -input.ndim <= d < input.ndim:

@@ -64,7 +64,8 @@ def topk(input: Tensor, k: Int, dim: Int = -1, largest: Bool = True, sorted: Boo
         raise RuntimeError("selected index k out of range")
     check_kind(input, "bc", "topk_cpu")
     if input.ndim == 0:
-        return (input, jnp.zeros((), jnp.int64)) if k else (input[None][:0], jnp.zeros(0, jnp.int64))
+        place = jnp.zeros((), jnp.int64)
+        return (input, place) if k else (input[None][:0], place[None][:0])
     x = lax.stop_gradient(input)
     if largest:
         order = jnp.moveaxis(lax.top_k(jnp.moveaxis(x, d, -1), k)[1], -1, d).astype(jnp.int64)
@@ -163,9 +164,7 @@ def searchsorted(sorted_sequence: Tensor, input: Operand, *, out_int32: Bool = F
 def bucketize(input: Operand, boundaries: Tensor, *, out_int32: Bool = False, right: Bool = False):
     """The interval between sorted boundaries that each value lies in."""
     if boundaries.ndim != 1:
-        raise RuntimeError(
-            f"boundaries tensor must be 1 dimension, but got dim({boundaries.ndim})"
-        )
+        raise RuntimeError(f"boundaries tensor must be 1 dimension, but got dim({boundaries.ndim})")
     _check_boundaries(boundaries, input)
     values = input if input.ndim else input.astype(boundaries.dtype)
     return _found(boundaries, values, right).astype(jnp.int32 if out_int32 else jnp.int64)
@@ -205,9 +204,7 @@ def histc(input: Tensor, bins: Int = 100, min: Number = 0, max: Number = 0):
     """
     check_kind(input, "bic", "histogram_cpu")
     if bins <= 0:
-        raise RuntimeError(
-            f"torch.histogram(): bins must be > 0, but got {bins} for dimension 0"
-        )
+        raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins} for dimension 0")
     x = input.reshape(-1)
     low, high = (jnp.asarray(b).astype(x.dtype) for b in (min, max))
     if x.size:

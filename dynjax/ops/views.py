@@ -267,7 +267,8 @@ def expanded_size(input: jax.Array, size: tuple[int, ...]) -> tuple[int, ...]:
             f"equal to the number of dimensions in the tensor ({input.ndim})"
         )
     result = list(size)
-    for d, n in enumerate(size):
+    for d in reversed(range(len(size))):
+        n = size[d]
         old = input.shape[d - lead] if d >= lead else 1
         if n == -1 and d < lead:
             raise RuntimeError(
@@ -367,7 +368,7 @@ def basic_index(input: Tensor, index: Static):
     return read_basic(input, index)
 
 
-def _at(input, dim, item):
+def along(input, dim, item):
     return tuple((0, n, 1) for n in input.shape[:dim]) + (item,)
 
 
@@ -381,7 +382,7 @@ def _select_index(input, dim, index):
             f"select(): index {index} out of range for tensor of size {list(input.shape)} "
             f"at dimension {d}"
         )
-    return _at(input, d, index % n)
+    return along(input, d, index % n)
 
 
 @op(view=lambda base, new, dim, index: write_basic(base, new, _select_index(base, dim, index)))
@@ -404,7 +405,7 @@ def _narrow_index(input, dim, start, length):
     start = start + n if start < 0 else start
     if start + length > n:
         raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({n}).")
-    return _at(input, d, (start, length, 1))
+    return along(input, d, (start, length, 1))
 
 
 def _write_narrow(base, new, dim, start, length):
@@ -463,151 +464,3 @@ def unfold(input: Tensor, dimension: Int, size: Int, step: Int):
     """Windows of `size` along `dimension`, every `step`; the window is a new last dimension."""
     out = _windows(input, dimension, size, step)
     return out.reshape(size) if input.ndim == 0 else out
-
-
-# Several views at once
-
-
-def _section_sizes(name, input, sizes, d):
-    n = input.shape[d]
-    if any(s < 0 for s in sizes):
-        raise RuntimeError(
-            f"{name} expects split_sizes have only non-negative entries, but got "
-            f"split_sizes={list(sizes)}"
-        )
-    if sum(sizes) != n:
-        raise RuntimeError(
-            f"{name} expects split_sizes to sum exactly to {n} (input tensor's size at dimension "
-            f"{d}), but got split_sizes={list(sizes)}"
-        )
-    return sizes
-
-
-def _split_sizes(input, split_size_or_sections, dim):
-    d, size = wrap_dim(dim, input.ndim), split_size_or_sections
-    if input.ndim == 0:
-        raise RuntimeError("split expects at least a 1-dimensional tensor")
-    if not isinstance(size, int):
-        return _section_sizes("split_with_sizes", input, size, d), d
-    n = input.shape[d]
-    if size < 0:
-        raise RuntimeError(f"split expects split_size be non-negative, but got split_size={size}")
-    if size == 0 and n:
-        raise RuntimeError(
-            f"split_size can only be 0 if dimension size is 0, but got dimension size of {n}"
-        )
-    return _even_sizes(n, size), d
-
-
-def _even_sizes(n, size):
-    count = max(-(-n // size) if size else 1, 1)
-    return (size,) * (count - 1) + (n - size * (count - 1),)
-
-
-def _chunk_sizes(input, chunks, dim):
-    if input.ndim == 0:
-        raise RuntimeError("chunk expects at least a 1-dimensional tensor")
-    if chunks <= 0:
-        raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
-    d = wrap_dim(dim, input.ndim)
-    n = input.shape[d]
-    return ((0,) * chunks if n == 0 else _even_sizes(n, -(-n // chunks))), d
-
-
-def _pieces(input, sizes, d):
-    return tuple(lax.split(input, [int(s) for s in sizes], d))
-
-
-def _write_piece(sizes_of):
-    def write(base, new, output, *args, **kwargs):
-        sizes, d = sizes_of(base, *args, **kwargs)
-        return write_basic(base, new, _at(base, d, (int(sum(sizes[:output])), sizes[output], 1)))
-
-    return write
-
-
-@op(view=_write_piece(_split_sizes))
-def split(input: Tensor, split_size_or_sections: Ints, dim: Int = 0):
-    """Pieces along `dim`: each of one size (the last may be smaller), or of the sizes listed."""
-    return _pieces(input, *_split_sizes(input, split_size_or_sections, dim))
-
-
-@op(view=_write_piece(_chunk_sizes), grad_name="SplitBackward0")
-def chunk(input: Tensor, chunks: Int, dim: Int = 0):
-    """At most `chunks` pieces along `dim`, of equal size but for the last."""
-    return _pieces(input, *_chunk_sizes(input, chunks, dim))
-
-
-def _unbind_sizes(input, dim):
-    if input.ndim == 0:
-        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
-    d = wrap_dim(dim, input.ndim)
-    return (1,) * input.shape[d], d
-
-
-def _write_unbound(base, new, output, dim=0):
-    return write_basic(base, new, _at(base, wrap_dim(dim, base.ndim), output))
-
-
-@op(view=_write_unbound)
-def unbind(input: Tensor, dim: Int = 0):
-    """Every slice along `dim`, without that dimension."""
-    sizes, d = _unbind_sizes(input, dim)
-    return tuple(piece.squeeze(d) for piece in _pieces(input, sizes, d)) if sizes else ()
-
-
-def _tensor_split_cuts(input, indices_or_sections, dim):
-    if input.ndim == 0:
-        raise RuntimeError(
-            "tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims"
-        )
-    d, cuts = wrap_dim(dim, input.ndim), indices_or_sections
-    n = input.shape[d]
-    if isinstance(cuts, int):
-        if cuts <= 0:
-            raise RuntimeError(f"number of sections must be larger than 0, got {cuts}")
-        big, extra = divmod(n, cuts)
-        cuts = [i * big + min(i, extra) for i in range(1, cuts)]
-    spans = [slice(a, b).indices(n) for a, b in zip([0, *cuts], [*cuts, n], strict=True)]
-    return [_at(input, d, (a, max(b - a, 0), 1)) for a, b, _ in spans]
-
-
-def _write_cut(base, new, output, indices_or_sections, dim=0):
-    return write_basic(base, new, _tensor_split_cuts(base, indices_or_sections, dim)[output])
-
-
-@op(view=_write_cut)
-def tensor_split(input: Tensor, indices_or_sections: Ints, dim: Int = 0):
-    """So many pieces of nearly equal size along `dim`, or pieces cut at the indices listed."""
-    return tuple(
-        read_basic(input, cut) for cut in _tensor_split_cuts(input, indices_or_sections, dim)
-    )
-
-
-def _sectioned(name, dims_needed, dim_of):
-    def body(input: Tensor, indices_or_sections: Ints):
-        n, dim = input.ndim, dim_of(input.ndim)
-        if n < dims_needed:
-            raise RuntimeError(
-                f"torch.{name} requires a tensor with at least {dims_needed} dimension, "
-                f"but got a tensor with {n} dimensions!"
-            )
-        sections = indices_or_sections
-        if isinstance(sections, int) and (sections <= 0 or input.shape[dim] % sections):
-            raise RuntimeError(
-                f"torch.{name} attempted to split along dimension {dim}, but the size of the "
-                f"dimension {input.shape[dim]} is not divisible by the split_size {sections}!"
-            )
-        cuts = _tensor_split_cuts(input, indices_or_sections, dim)
-        return tuple(read_basic(input, cut) for cut in cuts)
-
-    def write(base, new, output, indices_or_sections):
-        return _write_cut(base, new, output, indices_or_sections, dim_of(base.ndim))
-
-    doc = f"`tensor_split` along the dimension that `{name}` is named for."
-    op(name=name, view=write, grad_name="TensorSplitBackward0", doc=doc)(body)
-
-
-_sectioned("hsplit", 1, lambda ndim: int(ndim > 1))
-_sectioned("vsplit", 2, lambda ndim: 0)
-_sectioned("dsplit", 3, lambda ndim: 2)
