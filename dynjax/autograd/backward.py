@@ -561,6 +561,9 @@ def _capture(
     step.args = _Replay(leaves, frozenset(frees))
     if trace.miss is None:
         trace.miss = step
+    # The inner trace and its values refer to each other: let go of the user's values now.
+    inner.vals.clear()
+    inner.leaves.clear()
     return trace.trie.hang(step)
 
 
