@@ -30,7 +30,7 @@ from .checks import (
     type_name,
     wrap_dim,
 )
-from .declare import FLOAT, PROMOTE, Bool, Dtype, Int, Ints, Static, Tensor, composite, op
+from .declare import FLOAT, PROMOTE, Bool, Dtype, Float, Int, Ints, Static, Tensor, composite, op
 from .pick import pick
 from .pointwise import absolute, maximum, minimum
 
@@ -333,14 +333,10 @@ _declare_median(
 # --- variance -----------------------------------------------------------------------------------
 
 
-def _moments(name, x, dim, unbiased, keepdim, correction, root=False):
-    """Variance (or its root) and mean; the parameters as PyTorch's overloads mix them."""
-    if isinstance(dim, bool):  # var(input, unbiased)
-        dim, unbiased = None, dim
+def _moments(name, x, dim, keepdim, correction, root):
+    """The variance (or its root) and the mean."""
     if is_integral(x):
         raise RuntimeError(f"{name} only support floating point and complex dtypes")
-    if correction is None:
-        correction = 1 if unbiased is None else int(unbiased)
     axes = reduced_dims(dim, x.ndim)
     n = math.prod(x.shape[a] for a in axes)
     if n <= correction:
@@ -351,7 +347,7 @@ def _moments(name, x, dim, unbiased, keepdim, correction, root=False):
             stacklevel=user_stacklevel(),
         )
     mean = jnp.mean(x, axes, keepdims=True)
-    variance = jnp.sum(_squared(x - mean), axes, keepdims=keepdim) / max(float(n - correction), 0.0)
+    variance = jnp.sum(_squared(x - mean), axes, keepdims=keepdim) / max(n - correction, 0.0)
     return (_root(variance) if root else variance), (mean if keepdim else mean.squeeze(axes))
 
 
@@ -367,27 +363,45 @@ def _root(x):
 
 
 def _declare_moments(name, root, doc):
-    def body(
-        input: Tensor, dim: Static = None, unbiased: Static = None, keepdim: Bool = False,
-        *, correction: Static = None,
-    ):  # fmt: skip
-        return _moments("std and var", input, dim, unbiased, keepdim, correction, root)[0]
+    @op(name=name, function=False, method=False, out=True)
+    @in_opmath
+    def alone(input: Tensor, dim: Ints, correction: Float, keepdim: Bool):
+        return _moments("std and var", input, dim, keepdim, correction, root)[0]
 
-    def with_mean(
-        input: Tensor, dim: Static = None, unbiased: Static = None, keepdim: Bool = False,
-        *, correction: Static = None,
-    ):  # fmt: skip
-        return _moments(f"{name}_mean", input, dim, unbiased, keepdim, correction, root)
+    @op(name=f"{name}_mean", function=False, method=False)
+    @in_opmath
+    def with_mean(input: Tensor, dim: Ints, correction: Float, keepdim: Bool):
+        return _moments(f"{name}_mean", input, dim, keepdim, correction, root)
 
-    doc += ", with n - correction (1 by default) as divisor."
-    op(name=name, out=True, doc=f"The {doc}")(in_opmath(body))
-    op(name=f"{name}_mean", method=False, doc=f"The mean, and before it the {doc}")(
-        in_opmath(with_mean)
-    )
+    def settled(dim, unbiased, correction):
+        if isinstance(dim, bool):  # the overload (input, unbiased)
+            dim, unbiased = None, dim
+        if correction is None:
+            correction = 1 if unbiased is None else int(unbiased)
+        return dim, correction
+
+    @composite(name=name)
+    def function(input, dim=None, unbiased=None, keepdim=False, *, correction=None, out=None):
+        return alone(input, *settled(dim, unbiased, correction), keepdim, out=out)
+
+    @composite(name=f"{name}_mean", method=False)
+    def function_with_mean(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
+        return with_mean(input, *settled(dim, unbiased, correction), keepdim)
+
+    function.__doc__ = f"""The {doc} over `dim`, or over everything.
+
+    Args:
+        unbiased: deprecated: correction 1 (if True) or 0. May stand in the place of `dim`.
+        correction: subtracted from the number of elements in the divisor; 1 by default.
+
+    Raises:
+        RuntimeError: integers.
+    """
+    function_with_mean.__doc__ = f"The {doc} and the mean; arguments as for `{name}`."
 
 
-_declare_moments("var", False, "variance over `dim` or everything")
-_declare_moments("std", True, "standard deviation over `dim` or everything")
+_declare_moments("var", False, "variance")
+_declare_moments("std", True, "standard deviation")
 
 
 # --- norms --------------------------------------------------------------------------------------
