@@ -1,0 +1,34 @@
+"""Random programs of views, in-place operations and backward do what they do in PyTorch."""
+
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
+
+import programs  # noqa: E402
+
+import dynjax  # noqa: E402
+from dynjax.core.config import config  # noqa: E402
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_random_programs(block):
+    before, config.policy = config.policy, "interpret"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for seed in range(1000 + 100 * block, 1000 + 100 * (block + 1)):
+                program = programs.draw(seed)
+                ours = programs.run(
+                    program, dynjax, lambda a, g: dynjax.from_numpy(a).requires_grad_(g)
+                )
+                theirs = programs.run(
+                    program, torch, lambda a, g: torch.from_numpy(a.copy()).requires_grad_(g)
+                )
+                assert programs.equal(ours, theirs), f"seed {seed}: {program}"
+    finally:
+        config.policy = before
