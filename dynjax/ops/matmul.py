@@ -12,7 +12,7 @@ from jax import lax
 
 from ..tensor.tensor import Tensor as Array
 from .checks import check_kind, scalar_name, type_name, wrap_dim, wrap_dims
-from .declare import PROMOTE, Int, Number, Static, Str, Tensor, Tensors, composite, op
+from .declare import PROMOTE, Int, Ints, Number, Str, Tensor, Tensors, composite, op, register
 from .views import expanded_size
 
 _PRECISION = lax.Precision.HIGHEST
@@ -129,7 +129,14 @@ def _check_batched(a, b):
 # Products of two
 
 
-@op(out=True)
+def _matmul_name(arguments):
+    dims = tuple(len(getattr(arguments[x], "shape", "...")) for x in ("input", "other"))
+    return {(1, 1): "DotBackward0", (2, 1): "MvBackward0", (2, 2): "MmBackward0"}.get(
+        dims, "UnsafeViewBackward0"
+    )
+
+
+@op(out=True, grad_name=_matmul_name)
 def matmul(input: Tensor, other: Tensor):
     """The product of vectors, matrices or batches of matrices, by the number of dimensions.
 
@@ -216,10 +223,13 @@ def kron(input: Tensor, other: Tensor):
     return jnp.kron(input, other) if max(input.ndim, other.ndim) else input * other
 
 
-@op(out=True, types=PROMOTE, name="linalg_cross", method=False, module="linalg")
+@op(out=True, types=PROMOTE, method=False, function=False)
 def linalg_cross(input: Tensor, other: Tensor, *, dim: Int = -1):
     """The vector product along `dim`, which must have size 3."""
     return _crossed(input, other, dim)
+
+
+register("linalg", "cross", linalg_cross)
 
 
 def _crossed(input, other, dim):
@@ -499,21 +509,9 @@ def _letters(subscripts):
     return letters
 
 
-@op(method=False, out=True)
-def tensordot(a: Tensor, b: Tensor, dims: Static = 2):
-    """Sums of products over pairs of dimensions: the last `dims` of `a` and first of `b`, or lists.
-
-    Raises RuntimeError where these do not fit.
-    """
-    if isinstance(dims, int):
-        if dims < 0:
-            raise RuntimeError(f"tensordot expects dims >= 0, but got dims={dims}")
-        if min(a.ndim, b.ndim) < dims:
-            raise RuntimeError(f"tensordot expects dims < ndim_a or ndim_b, but got dims={dims}")
-        dims = (tuple(range(-dims, 0)), tuple(range(dims)))
-    dims_a, dims_b = ((d,) if isinstance(d, int) else tuple(d) for d in dims)
-    if len(dims_a) != len(dims_b):
-        raise RuntimeError("both dimension lists should have same length")
+@op(name="tensordot", method=False, function=False, out=True)
+def tensordot_pairs(a: Tensor, b: Tensor, dims_a: Ints, dims_b: Ints):
+    """Sums of products over pairs of dimensions."""
     _same_type(a, b)
     axes = wrap_dims(dims_a, a.ndim), wrap_dims(dims_b, b.ndim)
     one, two = a, b
@@ -528,6 +526,24 @@ def tensordot(a: Tensor, b: Tensor, dims: Static = 2):
             one = one.sum(m, keepdims=True) if one.shape[m] != 1 else one
             two = two.sum(n, keepdims=True) if two.shape[n] != 1 else two
     return jnp.tensordot(one, two, axes, precision=_PRECISION)
+
+
+@composite(method=False)
+def tensordot(a, b, dims=2, *, out=None):
+    """Sums of products over pairs of dimensions: the last `dims` of `a` and first of `b`, or lists.
+
+    Raises RuntimeError where these do not fit.
+    """
+    if isinstance(dims, int):
+        if dims < 0:
+            raise RuntimeError(f"tensordot expects dims >= 0, but got dims={dims}")
+        if min(len(a.shape), len(b.shape)) < dims:
+            raise RuntimeError(f"tensordot expects dims < ndim_a or ndim_b, but got dims={dims}")
+        dims = (tuple(range(-dims, 0)), tuple(range(dims)))
+    dims_a, dims_b = ((d,) if isinstance(d, int) else tuple(d) for d in dims)
+    if len(dims_a) != len(dims_b):
+        raise RuntimeError("both dimension lists should have same length")
+    return tensordot_pairs(a, b, dims_a, dims_b, out=out)
 
 
 @composite(method=False)

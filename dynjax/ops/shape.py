@@ -85,7 +85,8 @@ def _joined(name, prepare, dim, aliases=(), doc=""):
         ready = [prepare(x) for x in _non_empty(name, tensors)]
         return _concatenate(ready, dim if dim is not None else int(ready[0].ndim > 1))
 
-    op(name=name, types=PROMOTE, out=True, method=False, aliases=aliases, doc=doc)(body)
+    op(name=name, types=PROMOTE, out=True, method=False, aliases=aliases, doc=doc,
+       grad_name="CatBackward0")(body)  # fmt: skip
 
 
 def _column(x):
@@ -337,7 +338,7 @@ def diag_embed(input: Tensor, offset: Int = 0, dim1: Int = -2, dim2: Int = -1):
     return _embedded(input, offset, dim1, dim2)
 
 
-@op(out=True, grad_name=lambda arguments: "DiagonalBackward0")
+@op(out=True, grad_name="DiagonalBackward0")
 def diag(input: Tensor, diagonal: Int = 0):
     """A vector as the diagonal of a matrix, or the diagonal of a matrix as a vector."""
     if input.ndim not in (1, 2):
@@ -345,7 +346,7 @@ def diag(input: Tensor, diagonal: Int = 0):
     return input.diagonal(diagonal) if input.ndim == 2 else _embedded(input, diagonal, 0, 1)
 
 
-@op(grad_name="DiagonalBackward0")
+@op(grad_name="DiagEmbedBackward0")
 def diagflat(input: Tensor, offset: Int = 0):
     """The flattened elements as the diagonal of a matrix."""
     return _embedded(input.reshape(-1), offset, 0, 1)

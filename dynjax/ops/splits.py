@@ -68,7 +68,12 @@ def _write_piece(sizes_of):
     return write
 
 
-@op(view=_write_piece(_split_sizes))
+def _split_name(arguments):
+    even = isinstance(arguments["split_size_or_sections"], int)
+    return "SplitBackward0" if even else "SplitWithSizesBackward0"
+
+
+@op(view=_write_piece(_split_sizes), grad_name=_split_name)
 def split(input: Tensor, split_size_or_sections: Ints, dim: Int = 0):
     """Pieces along `dim`: each of one size (the last may be smaller), or of the sizes listed."""
     return _pieces(input, *_split_sizes(input, split_size_or_sections, dim))
@@ -118,7 +123,7 @@ def _write_cut(base, new, indices_or_sections, dim=0, output=0):
     return write_basic(base, new, _tensor_split_cuts(base, indices_or_sections, dim)[output])
 
 
-@op(view=_write_cut)
+@op(view=_write_cut, grad_name="SliceBackward0")
 def tensor_split(input: Tensor, indices_or_sections: Ints, dim: Int = 0):
     """So many pieces of nearly equal size along `dim`, or pieces cut at the indices listed."""
     return tuple(
@@ -147,7 +152,7 @@ def _sectioned(name, dims_needed, dim_of):
         return _write_cut(base, new, indices_or_sections, dim_of(base.ndim), output)
 
     doc = f"`tensor_split` along the dimension that `{name}` is named for."
-    op(name=name, view=write, grad_name="TensorSplitBackward0", doc=doc)(body)
+    op(name=name, view=write, grad_name="SliceBackward0", doc=doc)(body)
 
 
 _sectioned("hsplit", 1, lambda ndim: int(ndim > 1))

@@ -114,7 +114,12 @@ def unflatten(input: Tensor, dim: Int, sizes: Size):
     return input.reshape(*input.shape[:d], *full, *input.shape[d + 1 :])
 
 
-@op(view=_write_reshaped, inplace=True)
+def _squeeze_name(arguments):
+    kinds = {type(None): 0, int: 1, tuple: 2}
+    return f"SqueezeBackward{kinds[type(arguments['dim'])]}"
+
+
+@op(view=_write_reshaped, inplace=True, grad_name=_squeeze_name)
 def squeeze(input: Tensor, dim: Ints = None):
     """Without the dimensions of size 1: all of them, or those of `dim` that are."""
     dims = range(input.ndim) if dim is None else wrap_dims(dim, input.ndim)
