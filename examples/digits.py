@@ -43,16 +43,16 @@ def load_data():
 def train_epoch(model, optimizer, images, labels, batch_size=32):
     """One pass in random order; return the mean loss."""
     model.train()
-    total, batches = 0.0, len(images) // batch_size
-    order = torch.randperm(len(images))
-    for i in range(batches):
-        batch = order[i * batch_size : (i + 1) * batch_size]
+    batches = len(images) // batch_size
+    order = torch.randperm(len(images))[: batches * batch_size]
+    losses = []
+    for batch in order.view(batches, batch_size):
         loss = F.cross_entropy(model(images[batch]), labels[batch])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        total += loss.detach()
-    return total.item() / batches
+        losses.append(loss.detach())
+    return torch.stack(losses).mean().item()
 
 
 @torch.no_grad()
