@@ -66,7 +66,10 @@ class device:
             AssertionError, RuntimeError, NotImplementedError: as :func:`as_device`.
         """
         resolved = as_device(self)
-        return _local_devices(resolved.type)[resolved.index or 0]
+        present = _local_devices(resolved.type)
+        if not present:  # only the CPU gets here, where JAX_PLATFORMS leaves it out
+            raise _absent(resolved)
+        return present[resolved.index or 0]
 
     def __enter__(self) -> device:
         _local.entered = (*_local.entered, self)
@@ -135,13 +138,13 @@ def _from_parts(kind: Any, index: Any) -> device:
             "device(): argument 'type' (position 1) must be str, not "
             + ("dynjax.device" if isinstance(kind, device) else type(kind).__name__)
         )
-    parsed = _parse_text(kind)
     if index is None:
-        return parsed
+        return _parse_text(kind)
     if not _is_int(index):
         raise TypeError(
             "device(): argument 'index' (position 2) must be int, not " + type(index).__name__
         )
+    parsed = _parse_text(kind)
     if parsed.index is not None:
         raise RuntimeError(
             f"type (string) must not include an index because index was passed explicitly: {kind}"
@@ -153,14 +156,15 @@ def _from_parts(kind: Any, index: Any) -> device:
 def _parse_text(text: str) -> device:
     if not text:
         raise RuntimeError("Device string must not be empty")
-    kind, index = re.fullmatch(r"([a-z]*)(.*)", text, re.DOTALL).groups()
+    found = re.fullmatch(r"([A-Za-z_]+)(?::(0|[1-9][0-9]*))?", text, re.ASCII)
+    if not found:
+        raise RuntimeError(f"Invalid device string: '{text}'")
+    kind, index = found.groups()
     if kind not in _KNOWN:
         raise RuntimeError(
-            f"Expected one of {_TYPES} device type at start of device string: {text}"
+            f"Expected one of {_TYPES} device type at start of device string: {kind}"
         )
-    if index and not re.fullmatch(r":(0|[1-9][0-9]*)", index, re.ASCII):
-        raise RuntimeError(f"Invalid device string: '{text}'")
-    return _instance(kind, int(index[1:]) if index else None)
+    return _instance(kind, None if index is None else int(index))
 
 
 def _check_index(index: int) -> None:
@@ -193,6 +197,13 @@ def device_count(kind: str) -> int:
     return len(_local_devices(kind))
 
 
+def _absent(named: device) -> Exception:
+    backends = f"JAX's backend here is {jax.default_backend()!r}"
+    if named.type == "cuda":
+        return AssertionError(f"Torch not compiled with CUDA enabled ({backends})")
+    return NotImplementedError(f"There is no device of type {named.type!r} ({backends})")
+
+
 @cache
 def _resolve(named: device) -> device:
     if named.type == "meta":
@@ -202,10 +213,7 @@ def _resolve(named: device) -> device:
         )
     present = _local_devices(named.type)
     if not present:
-        backends = f"JAX's backend here is {jax.default_backend()!r}"
-        if named.type == "cuda":
-            raise AssertionError(f"Torch not compiled with CUDA enabled ({backends})")
-        raise NotImplementedError(f"There is no device of type {named.type!r} ({backends})")
+        raise _absent(named)
     if named.type == "cpu" and len(present) == 1:
         return _CPU  # as in PyTorch, where "cpu:0" and "cpu:1" are the one CPU
     index = named.index or 0
@@ -214,6 +222,14 @@ def _resolve(named: device) -> device:
             raise RuntimeError("CUDA error: invalid device ordinal")
         raise RuntimeError(f"Device {named} does not exist: JAX has {len(present)} of this type")
     return _CPU if named.type == "cpu" and index == 0 else _instance(named.type, index)
+
+
+def _numbered(named: device) -> device:
+    if named is _CPU:
+        return _CPU
+    if named.index is None and named.type == "cuda":
+        named = _instance("cuda", _local.current_cuda)
+    return _resolve(named)
 
 
 @cache
@@ -237,11 +253,9 @@ def as_device(obj: Any) -> device:
         RuntimeError: no such device.
         TypeError: not a device.
     """
-    if obj is _CPU:
-        return _CPU
     if isinstance(obj, jax.Device):
         return _of_jax(obj)
-    return _resolve(device(obj))
+    return _numbered(device(obj))
 
 
 def jax_default() -> device:
@@ -256,6 +270,7 @@ def jax_default() -> device:
 
 
 class _Local(threading.local):
+    current_cuda: int = 0
     default: device = _CPU
     entered: tuple[device, ...] = ()
 
@@ -271,7 +286,7 @@ def get_default_device() -> device:
         AssertionError, RuntimeError, NotImplementedError: it does not exist (:func:`as_device`).
     """
     chosen = _local.entered[-1] if _local.entered else _local.default
-    return chosen if chosen is _CPU else _resolve(chosen)
+    return _numbered(chosen)
 
 
 def set_default_device(device: Any) -> None:
@@ -281,3 +296,13 @@ def set_default_device(device: Any) -> None:
         device: a device or what makes one; None for the CPU. Whether it exists shows when used.
     """
     _local.default = _CPU if device is None else _parse(device)
+
+
+def current_cuda_index() -> int:
+    """Which GPU this thread means by ``"cuda"``."""
+    return _local.current_cuda
+
+
+def set_current_cuda_index(index: int) -> None:
+    """Sets which GPU this thread means by ``"cuda"``; the index is not checked."""
+    _local.current_cuda = index

@@ -346,9 +346,11 @@ def _combine(higher: dtype, lower: dtype) -> dtype:
     """The type of operands of two categories: the higher one's unless the lower one's kind is."""
     if higher is lower or higher.is_complex:
         return higher
+    if lower.is_complex:
+        return higher.to_complex() if higher.is_floating_point else lower
     if higher.is_floating_point:
-        return higher.to_complex() if lower.is_complex else higher
-    if higher is bool_ or lower._kind >= _FLOATING:
+        return higher
+    if higher is bool_ or lower.is_floating_point:
         return _promote(higher, lower)
     return higher
 
