@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -83,7 +84,7 @@ def _check(query, key, value, mask, dropout_p, is_causal, enable_gqa) -> None:
 
 
 @in_opmath
-def _attend(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa, rng):
+def _attend(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa, draw):
     if enable_gqa and query.ndim > 2:
         heads = query.shape[-3]
         key = jnp.repeat(key, heads // key.shape[-3], axis=-3)
@@ -105,7 +106,7 @@ def _attend(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gq
             scores = scores + attn_mask
     weights = _softmax(scores)
     if dropout_p:
-        keep = jax.random.bernoulli(rng, 1 - dropout_p, weights.shape)
+        keep = draw(1 - dropout_p, weights.shape)
         kept = 1 / (1 - dropout_p) if dropout_p < 1 else 0.0
         weights = jnp.where(keep, weights * kept, 0)
     return jnp.einsum("...qk,...kd->...qd", weights, value)
@@ -144,7 +145,8 @@ def _attention_dropout(
 ):
     """Attention whose weights are dropped out."""
     _check(query, key, value, attn_mask, dropout_p, is_causal, enable_gqa)
-    return _attend(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa, rng)
+    draw = functools.partial(jax.random.bernoulli, rng)
+    return _attend(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa, draw)
 
 
 @composite(module="nn.functional", method=False)

@@ -404,7 +404,12 @@ def _transposed(input, weight, bias, stride, padding, output_padding, groups, di
         # that one's tuned forms. The weight is (in, out / groups, *kernel) of *this* operation.
         w = jnp.moveaxis(weight, (0, 1), (-1, -2)).astype(dtype)
         geometry = Geometry(stride, tuple((p, p) for p in padding), dilation)
-        forward = functools.partial(_convolve, w=w, geometry=geometry, groups=groups, linear=True)
+
+        def forward(x: jax.Array) -> jax.Array:
+            # Output padding beyond the stride leaves room for windows that meet no input.
+            result = _convolve(x, w, geometry, groups, linear=True)
+            return result[(slice(None), *map(slice, y.shape[2:]))]
+
         transpose = jax.linear_transpose(forward, jax.ShapeDtypeStruct(shape, dtype))
         (result,) = transpose(jnp.moveaxis(y, 1, -1).astype(dtype))
     if bias is not None:

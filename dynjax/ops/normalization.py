@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 
 from ..autograd.modes import no_grad
-from .checks import check_kind, in_opmath, type_name, wrap_dims
+from .checks import check_kind, in_opmath, reduced_dims, type_name
 from .declare import Float, Int, Ints, Number, Tensor, composite, op
 from .reductions import vector_norm_of
 
@@ -435,6 +435,6 @@ def normalize(input: Tensor, p: Float = 2.0, dim: Ints = 1, eps: Float = 1e-12):
             "linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
             f"{type_name(input.dtype)}"
         )
-    length = vector_norm_of(input, p, wrap_dims(dim, input.ndim), True)
+    length = vector_norm_of(input, p, reduced_dims(dim, input.ndim), True)
     # Where eps takes over, the norm gets no gradient.
     return input / jnp.where(length < eps, jnp.asarray(eps, length.dtype), length)
