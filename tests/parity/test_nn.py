@@ -665,12 +665,16 @@ def check_sample(info, sample, training):
         assert tuple(result.shape) == tuple(theirs.shape)
         assert str(result.dtype).split(".")[1] == str(theirs.dtype).split(".")[1]
         close(result, theirs)
+    total, our_total = 0, 0
     for result, theirs in zip(results, expected, strict=True):
         assert result.requires_grad == theirs.requires_grad
         if theirs.requires_grad:
             weights = torch.linspace(0.5, 1.5, theirs.numel()).reshape(theirs.shape)
-            (theirs * weights).sum().backward()
-            (result * to_ours(weights)).sum().backward()
+            total = total + (theirs * weights).sum()
+            our_total = our_total + (result * to_ours(weights)).sum()
+    if isinstance(total, torch.Tensor):
+        total.backward()
+        our_total.backward()
     leaves = [*tensors_of([given.args, given.kwargs]), *module.parameters()]
     our_leaves = [*tensors_of([args, kwargs]), *ours.parameters()]
     for leaf, our_leaf in zip(leaves, our_leaves, strict=True):
@@ -697,7 +701,8 @@ def test_module_database(info):
         samples = info.module_inputs_func(
             info, device="cpu", dtype=torch.float32, requires_grad=True, training=training
         )
-        for sample in samples:
+        # Each sample is a program to compile: some classes have hundreds of them.
+        for sample in samples[:: max(1, len(samples) // 8)]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 try:
