@@ -47,6 +47,7 @@ from .core.dtypes import (
     uint64,
 )
 from .core.size import Size
+from .core.suggest import missing as _missing
 
 from .engine.executor import eager
 from .engine.explain import explain
@@ -64,4 +65,4 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise _missing(__name__, name, globals())

@@ -122,16 +122,24 @@ class Kernel:
         """Which array inputs the vjp reads, by dead-code elimination of its jaxpr."""
         needs = self._needs.get(wrt)
         if needs is None:
-            n = len(self.in_avals)
-            given = tuple(k for k, o in enumerate(self.out_avals) if is_inexact(o.dtype))
-            with jax.enable_x64(True):
-                numbers = [jax.ShapeDtypeStruct((), _NUMBER[t]) for t in self.numbers]
-                closed = jax.make_jaxpr(self._vjp_fn(wrt, given, range(n)))(
-                    *self.in_avals, *(self.out_avals[k] for k in given), *numbers
-                )
-            used = read_inputs(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
-            needs = self._needs[wrt] = tuple(i for i in range(n) if used[i])
+            try:
+                needs = self._read_by_vjp(wrt)
+            except Exception:
+                # No gradient rule: all is kept, and backward says so if it ever comes here.
+                needs = tuple(range(len(self.in_avals)))
+            self._needs[wrt] = needs
         return needs
+
+    def _read_by_vjp(self, wrt: tuple[int, ...]) -> tuple[int, ...]:
+        n = len(self.in_avals)
+        given = tuple(k for k, o in enumerate(self.out_avals) if is_inexact(o.dtype))
+        with jax.enable_x64(True):
+            numbers = [jax.ShapeDtypeStruct((), _NUMBER[t]) for t in self.numbers]
+            closed = jax.make_jaxpr(self._vjp_fn(wrt, given, range(n)))(
+                *self.in_avals, *(self.out_avals[k] for k in given), *numbers
+            )
+        used = read_inputs(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
+        return tuple(i for i in range(n) if used[i])
 
     def __repr__(self) -> str:
         return f"<kernel {self.op}>"

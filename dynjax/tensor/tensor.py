@@ -455,6 +455,9 @@ class Tensor:
                 )
             self._v = as_leaf(value, reference(self))
         self._v.watch = value.watch
+        alias = self._alias
+        if alias is not None and alias.base is not None:
+            self._alias = Alias(alias.storage, None, alias.chain)  # its gradients are its own
         return self
 
     @requires_grad.setter

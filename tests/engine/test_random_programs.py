@@ -2,7 +2,7 @@
 
 import warnings
 
-import programs
+from tests.engine import programs
 import pytest
 
 import dynjax

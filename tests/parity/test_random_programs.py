@@ -1,18 +1,14 @@
 """Random programs of views, in-place operations and backward do what they do in PyTorch."""
 
-import sys
 import warnings
-from pathlib import Path
 
 import pytest
 
+import dynjax
+from dynjax.core.config import config
+from tests.engine import programs
+
 torch = pytest.importorskip("torch")
-sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
-
-import programs  # noqa: E402
-
-import dynjax  # noqa: E402
-from dynjax.core.config import config  # noqa: E402
 
 
 @pytest.mark.parametrize("block", range(4))
