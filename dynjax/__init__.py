@@ -5,7 +5,7 @@
 The names are PyTorch's. What differs on purpose is in the README.
 """
 
-from . import autograd, nn, ops, optim
+from . import autograd, backends, cuda, nn, ops, optim
 from .autograd.modes import (
     enable_grad,
     inference_mode,
@@ -48,14 +48,13 @@ from .core.dtypes import (
 )
 from .core.size import Size
 from .core.suggest import missing as _missing
-
 from .engine.executor import eager
 from .engine.explain import explain
 from .engine.random import Generator, default_generator, initial_seed, manual_seed, seed
 from .graph import graph
 from .nn.parameter import Parameter
 from .ops.declare import NAMES as _NAMES
-
+from .tensor.printing import get_printoptions, printoptions, set_printoptions
 from .tensor.tensor import Tensor
 
 bool, int, float = _dtypes.bool, _dtypes.int, _dtypes.float

@@ -21,7 +21,7 @@ import numpy as np
 from jax.core import Tracer
 
 from ..core.config import config
-from ..core.devices import get_default_device
+from ..core.devices import jax_default
 from . import explain
 from .lower import Lowered, lower, pack, unpack
 from .trace import Step, Trace, eager_trie, path_of, runner, state
@@ -320,7 +320,7 @@ def compile_whole(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
     def make() -> Program:
         place = {}
         home = _made_on(lowered)
-        if not lowered.leaves and home is not None and home != get_default_device():
+        if not lowered.leaves and home is not None and home != jax_default():
             place["out_shardings"] = jax.sharding.SingleDeviceSharding(home.jax)
         run = jax.jit(_body(plan), donate_argnums=donate, keep_unused=True, **place)
         return Program(run, donate)

@@ -323,7 +323,6 @@ class State(threading.local):
     Attributes:
         trace: its open trace.
         modules: the running Modules, outermost first.
-        on: the device of new tensors, or None for the default.
     """
 
     trace: Trace
@@ -331,7 +330,6 @@ class State(threading.local):
     def __init__(self) -> None:
         self.trace = Trace(lazy_trie)
         self.modules: list[Any] = []
-        self.on: Any = None
 
     @property
     def grad_enabled(self) -> bool:
@@ -344,7 +342,7 @@ class State(threading.local):
 
     def device(self) -> Any:
         """The device on which tensors are made now."""
-        return self.on or get_default_device()
+        return get_default_device()
 
     def restart(self) -> None:
         """Open an empty trace in the same modes."""

@@ -1,11 +1,71 @@
-"""The operations, a family a file."""
+"""The operations, a family a file; importing this declares them all."""
 
-import importlib as _i
-import os as _o
-for _f in sorted(_o.listdir(_o.path.dirname(__file__))):
-    if _f.endswith(".py") and _f not in ("__init__.py", "operators.py"):
-        try:
-            _i.import_module("dynjax.ops." + _f[:-3])
-        except Exception as e:
-            import traceback; traceback.print_exc(limit=-2)
-_i.import_module("dynjax.ops.operators")
+from . import (
+    activations,
+    adaptive_pooling,
+    assign,
+    attention,
+    comparison,
+    complex,
+    conversion,
+    convolution,
+    creation,
+    dropout,
+    embedding,
+    from_data,
+    indexing,
+    losses,
+    lp_pooling,
+    margins,
+    matmul,
+    multihead,
+    normalization,
+    pointwise,
+    pooling,
+    random,
+    reductions,
+    scatter,
+    shape,
+    sorting,
+    special,
+    splits,
+    views,
+    windows,
+)
+
+# Binds Python's operators to operations, so it comes after them.
+from . import operators  # isort: skip
+
+__all__ = [
+    "activations",
+    "adaptive_pooling",
+    "assign",
+    "attention",
+    "comparison",
+    "complex",
+    "conversion",
+    "convolution",
+    "creation",
+    "dropout",
+    "embedding",
+    "from_data",
+    "indexing",
+    "losses",
+    "lp_pooling",
+    "margins",
+    "matmul",
+    "multihead",
+    "normalization",
+    "operators",
+    "pointwise",
+    "pooling",
+    "random",
+    "reductions",
+    "scatter",
+    "shape",
+    "sorting",
+    "special",
+    "splits",
+    "views",
+    "windows",
+]

@@ -20,7 +20,7 @@ from ..core.dtypes import (
 )
 from ..core.dtypes import of as dtype_of
 from ..tensor.tensor import Tensor as Array
-from ..tensor.tensor import from_host, from_jax, to_host
+from ..tensor.tensor import from_host, to_host
 from .declare import Dtype, Number, Size, composite, op
 
 # Up to here, sending host data costs less than a program of its own.
@@ -55,13 +55,16 @@ def read_size(name: str, size: tuple) -> tuple[int, ...]:
     return tuple(sizes)
 
 
+_IGNORED = {"layout", "pin_memory", "memory_format", "names"}
+
+
 def finish(name: str, made: Any, *, device=None, requires_grad: bool = False, out=None,
            **unused: Any) -> Any:  # fmt: skip
     """A tensor made of host data (or already a tensor), with PyTorch's common options.
 
     `layout`, `pin_memory`, `memory_format` and `names` are accepted and have no effect.
     """
-    for option in unused.keys() - {"layout", "pin_memory", "memory_format", "names"}:
+    for option in unused.keys() - _IGNORED if unused else ():
         raise TypeError(f"{name}() got an unexpected keyword argument '{option}'")
     if not isinstance(made, Array):
         made = from_host(made, None if device is None else as_device(device))
@@ -179,39 +182,6 @@ def _from_data(name, data, dtype, **options):
     return finish(name, to_host(data, dtype), **options)
 
 
-@composite(method=False)
-def tensor(data, *, dtype=None, device=None, requires_grad: bool = False, pin_memory=False):
-    """A tensor with a copy of the data: numbers, nested sequences, arrays or a tensor.
-
-    Floats take the default dtype, integers int64. Raises ValueError for ragged sequences,
-    TypeError and RuntimeError for entries that are not numbers.
-    """
-    return _from_data("tensor", data, dtype, device=device, requires_grad=requires_grad)
-
-
-@composite(method=False, aliases=("asarray",))
-def as_tensor(data, dtype=None, device=None):
-    """The data as a tensor: a tensor of that type itself, otherwise a copy."""
-    if isinstance(data, Array) and device is None:
-        return data if dtype is None or as_dtype(dtype) is data.dtype else data.to(dtype)
-    return _from_data("as_tensor", data, dtype, device=device)
-
-
-@composite(method=False)
-def from_numpy(ndarray):
-    """A tensor with a copy of a NumPy array (memory is not shared, unlike in PyTorch)."""
-    if not isinstance(ndarray, np.ndarray):
-        raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
-    return from_host(to_host(ndarray))
-
-
-@composite(method=False)
-def scalar_tensor(s, *, dtype=None, **options):
-    """A 0-dim tensor of a number, of the default dtype."""
-    return finish("scalar_tensor", np.asarray(s, _dtype_or(dtype, get_default_dtype(), "").np),
-                  **options)  # fmt: skip
-
-
 @composite(function=False)
 def new_tensor(input, data, *, dtype=None, device=None, requires_grad: bool = False):
     """A tensor with a copy of the data, of the input's type."""
@@ -310,9 +280,3 @@ def _triangle_indices(name, pick):
 
 _triangle_indices("tril_indices", np.tril_indices)
 _triangle_indices("triu_indices", np.triu_indices)
-
-
-@composite(method=False)
-def from_dlpack(ext_tensor):
-    """A tensor of what another library holds, through the DLPack protocol; on CPU a copy."""
-    return from_jax(jnp.from_dlpack(ext_tensor))

@@ -88,7 +88,6 @@ def _iterate(self: Tensor) -> Iterator[Tensor]:
 
 def _bind() -> None:
     for name, (operation, reflects, inplace) in _BINARY.items():
-        if operation not in _TORCH: continue
         front = _TORCH[operation]
         compares = name in ("eq", "ne", "lt", "le", "gt", "ge")
         setattr(Tensor, f"__{name}__", _compare(front) if compares else front)
@@ -98,7 +97,7 @@ def _bind() -> None:
         if inplace:
             setattr(Tensor, f"__i{name}__", _inplace(operation))
     for name, operation in _UNARY.items():
-        if operation in _TORCH: setattr(Tensor, f"__{name}__", _TORCH[operation])
+        setattr(Tensor, f"__{name}__", _TORCH[operation])
     Tensor.__pos__ = lambda self: self
     Tensor.__getitem__ = getitem
     Tensor.__setitem__ = setitem

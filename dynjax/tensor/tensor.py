@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from ..core.devices import as_device, get_default_device
+from ..core.devices import as_device, jax_default
 from ..core.devices import device as Device
 from ..core.dtypes import dtype as DType
 from ..core.dtypes import get_default_dtype
@@ -544,7 +544,7 @@ def meta_of(tensor: Tensor) -> Meta:
 def host_value(array: np.ndarray, device: Device | None = None) -> Value:
     """A value of host data, sent to the device when first used."""
     device = device or state.device()
-    if device != get_default_device():
+    if device != jax_default():
         with jax.enable_x64(True):
             array = jax.device_put(array, device.jax)
     return concrete(array, kind_of(array.shape, dtype_of(array.dtype), device))
@@ -558,7 +558,7 @@ def from_host(array: np.ndarray, device: Device | None = None) -> Tensor:
 def from_jax(array: Any) -> Tensor:
     """A tensor of a jax.Array or tracer, without copying."""
     if isinstance(array, Tracer):
-        device = get_default_device()
+        device = jax_default()
     else:
         device = as_device(next(iter(array.devices())))
     return wrap(concrete(array, kind_of(array.shape, dtype_of(array.dtype), device)))
