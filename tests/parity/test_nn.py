@@ -689,13 +689,14 @@ def check_sample(info, sample, training):
 
 
 def close(ours, theirs):
-    np.testing.assert_allclose(
-        ours.detach().numpy(), theirs.detach().numpy(), rtol=2e-4, atol=2e-5, equal_nan=True
-    )
+    ours, theirs = ours.detach().numpy(), theirs.detach().numpy()
+    scale = np.max(np.abs(theirs), initial=1.0, where=np.isfinite(theirs))
+    np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=2e-5 * scale, equal_nan=True)
 
 
 @pytest.mark.parametrize("info", list(database()))
 def test_module_database(info):
+    torch.manual_seed(0)
     compared = 0
     for training in (True, False) if info.train_and_eval_differ else (True,):
         samples = info.module_inputs_func(
