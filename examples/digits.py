@@ -1,6 +1,6 @@
 """A small convolutional network on scikit-learn's handwritten digits (8 x 8 pixels, 10 classes).
 
-python examples/digits.py [--epochs 15]
+python examples/digits.py [--epochs 20]
 """
 
 import argparse
@@ -20,7 +20,7 @@ class DigitsNet(nn.Module):
         self.conv1 = nn.Conv2d(1, 32, 3, padding=1)
         self.conv2 = nn.Conv2d(32, 64, 3, padding=1)
         self.pool = nn.MaxPool2d(2)
-        self.dropout = nn.Dropout(0.25)
+        self.dropout = nn.Dropout(0.5)
         self.fc = nn.Linear(64 * 4 * 4, 10)
 
     def forward(self, x):
@@ -63,13 +63,13 @@ def accuracy(model, images, labels):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--epochs", type=int, default=20)
     arguments = parser.parse_args()
 
     torch.manual_seed(0)
     x_train, y_train, x_test, y_test = load_data()
     model = DigitsNet()
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, arguments.epochs)
     print(f"{sum(p.numel() for p in model.parameters())} parameters, {len(x_train)} images")
 
