@@ -212,16 +212,3 @@ def broadcast(*arrays: Any) -> tuple:
     """The arrays, each broadcast to their common shape. Raises as :func:`broadcast_shapes`."""
     shape = broadcast_shapes(*(a.shape for a in arrays))
     return tuple(jnp.broadcast_to(a, shape) for a in arrays)
-
-
-def check_same_shape(a: Any, b: Any, message: str) -> None:
-    """Refuse two arrays of different shapes.
-
-    Args:
-        message: the text; `{a}` and `{b}` stand for the shapes as lists.
-
-    Raises:
-        RuntimeError: the shapes differ.
-    """
-    if a.shape != b.shape:
-        raise RuntimeError(message.format(a=list(a.shape), b=list(b.shape)))
