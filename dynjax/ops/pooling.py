@@ -65,37 +65,48 @@ def _first_valid(x: jax.Array, kernel: tuple[int, ...], geometry: Geometry) -> n
     return first
 
 
-def _choose(x: jax.Array, kernel: tuple[int, ...], geometry: Geometry) -> tuple:
-    """Return the maxima and the numbers of the positions they are at, as float32."""
+def _choose(
+    x: jax.Array, kernel: tuple[int, ...], geometry: Geometry, exact: bool
+) -> tuple[jax.Array, jax.Array]:
+    """Return the maxima and the numbers of the positions they are at, as float32.
+
+    A window with a NaN has NaN as its maximum; only where `exact` is its position the last
+    NaN's, as PyTorch has it, for that test takes 0.3 of the 0.37 ms of 32x6x28x28, 2x2.
+    """
     parts = enumerate(taps(x, kernel, geometry, _lowest(x.dtype)))
     _, (value, _) = next(parts)
-    first = _first_valid(x, kernel, geometry)[None, ..., None]
-    choice = jnp.broadcast_to(jnp.asarray(first**2, jnp.float32), value.shape)
+    choice = jnp.zeros(value.shape, jnp.float32)
+    if any(low for low, _ in geometry.padding):
+        first = _first_valid(x, kernel, geometry)[None, ..., None]
+        choice = jnp.broadcast_to(jnp.asarray(first**2, jnp.float32), value.shape)
     for number, (part, _) in parts:
         better = part > value
-        if jnp.issubdtype(x.dtype, jnp.floating):
+        if exact and jnp.issubdtype(x.dtype, jnp.floating):
             better |= jnp.isnan(part)
-        value = jnp.where(better, part, value)
+        value = lax.max(value, part)
         choice = jnp.where(better, jnp.float32(number**2), choice)
     # Squares and a root, because XLA stores what an "expensive" operation made and repeats
-    # cheap ones in each user: the gradient takes 0.11 ms for 32x6x28x28, 2x2, else 1.4.
+    # cheap ones in each user: the gradient takes 0.07 ms for 32x6x28x28, 2x2, else 1.25.
     return value, lax.sqrt(choice)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
-def _max_unrolled(x: jax.Array, kernel: tuple[int, ...], geometry: Geometry) -> tuple:
-    return _choose(x, kernel, geometry)
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
+def _max_unrolled(
+    x: jax.Array, kernel: tuple[int, ...], geometry: Geometry, exact: bool
+) -> tuple[jax.Array, jax.Array]:
+    return _choose(x, kernel, geometry, exact)
 
 
 @_max_unrolled.defjvp
-def _max_unrolled_jvp(kernel, geometry, primals, tangents):
+def _max_unrolled_jvp(kernel, geometry, exact, primals, tangents):
     (x,), (dx,) = primals, tangents
-    value, choice = _max_unrolled(x, kernel, geometry)
+    value, choice = _max_unrolled(x, kernel, geometry, exact)
     if _tiles(x, kernel, geometry):
         # Backwards a broadcast and compare; the slices below transpose to padding, 0.37 ms.
+        # The numbers are computed (iota): from a constant array it takes 0.67.
         spread = tuple(2 * axis + 2 for axis in range(len(kernel)))
-        numbers = np.arange(math.prod(kernel), dtype=np.float32).reshape(kernel)
-        numbers = numbers.reshape([n for k in kernel for n in (1, k)] + [1])
+        inside = [n for k in kernel for n in (1, k)] + [1]
+        numbers = jnp.arange(math.prod(kernel), dtype=jnp.float32).reshape(inside)
         mask = jnp.expand_dims(choice, spread) == numbers
         tangent = jnp.where(mask, _tile(dx, kernel), 0).sum(spread)
     else:
@@ -167,9 +178,9 @@ def max_windows(x: jax.Array, kernel: tuple[int, ...], geometry: Geometry, indic
     index, valid = _positions(x.shape[1:-1], kernel, geometry)
     if math.prod(kernel) <= _MAX_UNROLLED:
         if jnp.issubdtype(x.dtype, jnp.floating):
-            value, choice = _max_unrolled(x, kernel, geometry)
+            value, choice = _max_unrolled(x, kernel, geometry, indices)
         else:
-            value, choice = _choose(x, kernel, geometry)
+            value, choice = _choose(x, kernel, geometry, indices)
     else:
         value, choice = max_gathered(x, index, valid)
     return value, flat_index(choice, index, x.shape[1:-1], kernel) if indices else None
