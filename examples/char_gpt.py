@@ -14,7 +14,7 @@ from dynjax import nn
 
 MODULES = """argparse bisect calendar collections configparser contextlib copy csv datetime difflib
 doctest email fractions functools heapq inspect ipaddress json logging pathlib pickle random re
-shutil statistics string subprocess tempfile textwrap threading typing unittest""".split()
+shutil statistics string subprocess tempfile textwrap threading tokenize unittest""".split()
 
 
 def load_text():
