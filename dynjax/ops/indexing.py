@@ -38,6 +38,8 @@ def getitem(input: Any, index: Any) -> Any:
         IndexError: too many indices, an integer out of range, a mask of another shape.
         TypeError, ValueError: what is no index.
     """
+    if type(index) is Array and index.dtype.name == "int64" and input.shape:
+        return index_at(input, (index,), (0,))
     basic, tensors = parse(index, input.shape)
     if basic is not None:
         input = basic_index(input, basic) if basic else alias(input)
@@ -155,7 +157,7 @@ def _as_item(item):
     if item is None or item is Ellipsis or type(item) is int or isinstance(item, slice):
         return item
     if isinstance(item, Array):
-        if _kind(item) not in ("int64", "int32", "uint8", "bool"):
+        if item.dtype.name not in ("int64", "int32", "uint8", "bool"):
             raise IndexError(_BAD_TENSOR)
         return item
     if isinstance(item, (bool, np.bool_)):
@@ -174,12 +176,8 @@ def _as_item(item):
         ) from None
 
 
-def _kind(tensor):
-    return str(tensor.dtype).split(".")[-1]
-
-
 def _is_mask(tensor):
-    return _kind(tensor) in ("bool", "uint8")
+    return tensor.dtype.name in ("bool", "uint8")
 
 
 def _dims_taken(item):
@@ -272,7 +270,8 @@ def index_at(input: Tensor, indices: Tensors, dims: Ints):
     """The entries of `input` at index tensors for the dimensions `dims`, in PyTorch's layout."""
     shape = _checked(input, indices)
     ours, theirs = _places(dims, indices)
-    return _moved(input[addresses(dims, indices)], len(shape), ours, theirs)
+    found = input.at[addresses(dims, indices)].get(mode="fill")
+    return _moved(found, len(shape), ours, theirs)
 
 
 @op(name="index_put", method=False, function=False)
@@ -379,5 +378,5 @@ def _is_single(value):
 
 def _spread(mask, ndim):
     """The mask with dimensions of 1 behind its own, to broadcast over whole slices."""
-    mask = mask if _kind(mask) == "bool" else mask.bool()
+    mask = mask if mask.dtype.name == "bool" else mask.bool()
     return mask.reshape(tuple(mask.shape) + (1,) * (ndim - len(mask.shape)))

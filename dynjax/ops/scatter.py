@@ -469,7 +469,7 @@ def select_flat(input: Tensor, positions: Tensor):
 @composite
 def masked_select(input, mask):
     """The elements where `mask` (broadcast against the input) is True, as a vector."""
-    if str(mask.dtype).split(".")[-1] != "bool":
+    if mask.dtype.name != "bool":
         raise RuntimeError("masked_select: expected BoolTensor for mask")
     shape = broadcast_shapes(tuple(mask.shape), tuple(input.shape))
     positions = np.flatnonzero(np.broadcast_to(to_host(mask), shape))

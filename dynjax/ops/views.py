@@ -12,12 +12,15 @@ Source: https://pytorch.org/docs/stable/tensor_view.html
 """
 
 import math
+import warnings
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from ..engine.frames import user_stacklevel
+from ..tensor.tensor import Tensor as Array
 from .checks import type_name, wrap_dim, wrap_dims
 from .declare import Int, Ints, Size, Static, Tensor, composite, op
 
@@ -257,6 +260,31 @@ def _write_moved(base, new, source, destination):
 
 for _name in ("movedim", "moveaxis"):
     op(name=_name, view=_write_moved, grad_name="PermuteBackward0")(_move_dims)
+
+
+def _reversed(input):
+    if input.ndim not in (0, 2):
+        warnings.warn(
+            "The use of `x.T` on tensors of dimension other than 2 to reverse their shape is "
+            "deprecated and it will throw an error in a future release. Consider `x.mT` to "
+            "transpose batches of matrices or `x.permute(*torch.arange(x.ndim - 1, -1, -1))` to "
+            "reverse the dimensions of a tensor.",
+            UserWarning,
+            stacklevel=user_stacklevel(),
+        )
+    return numpy_t(input)
+
+
+def _hermitian(input):
+    if input.ndim not in (0, 2):
+        raise RuntimeError(
+            f"tensor.H is only supported on matrices (2-D tensors). Got {input.ndim}-D tensor."
+        )
+    return adjoint(input)
+
+
+for _name, _fn in {"T": _reversed, "mT": matrix_t, "H": _hermitian, "mH": adjoint}.items():
+    setattr(Array, _name, property(_fn))
 
 
 # Expanding
