@@ -157,8 +157,7 @@ def _check_root(i: int, tensor: Tensor, cotangent: Tensor | None) -> None:
             raise RuntimeError("grad can be implicitly created only for scalar outputs")
         if kind.dtype.is_complex:
             raise RuntimeError(
-                "grad can be implicitly created only for real scalar outputs but got "
-                f"{kind.dtype}"
+                f"grad can be implicitly created only for real scalar outputs but got {kind.dtype}"
             )
         return
     if not isinstance(cotangent, Tensor):
@@ -400,9 +399,7 @@ def call_tensor_hooks(hooks: dict, value: Value, create_graph: bool) -> Value:
             new = hook(wrap(value))
         if new is not None:
             if not isinstance(new, Tensor):
-                raise TypeError(
-                    f"expected Variable, but hook returned '{type(new).__name__}'"
-                )
+                raise TypeError(f"expected Variable, but hook returned '{type(new).__name__}'")
             if new.shape != value.kind.shape:
                 raise RuntimeError(
                     f"hook '{getattr(hook, '__name__', hook)}' has changed the size of value"
@@ -526,9 +523,7 @@ def _capture(
     inner = Trace(trace.trie, False, trace)
     state.trace = inner
     try:
-        seeds = [
-            (*start, _seed(t, g)) for start, t, g in zip(starts, roots, grads, strict=True)
-        ]
+        seeds = [(*start, _seed(t, g)) for start, t, g in zip(starts, roots, grads, strict=True)]
         found = propagate(seeds, None, True, False)
     finally:
         state.trace = trace

@@ -220,37 +220,44 @@ class MultiTensor:
                 v.kind if v.kind.leaf else v.kind.with_grad(False, False)
                 for v in values[:n_written]
             )
-            step = trace.add(key, kernel, refs, values, False, kinds=kinds)
+            direct = all(v.kind.leaf or not v.kind.requires_grad for v in values[:n_written])
+            step = trace.add(key, kernel, refs, values, False, args=direct, kinds=kinds)
         base = trace.cur.nnum
         for k, name in enumerate(self.numbers):
             trace.numbers[base + k] = float(kwargs[name])
         trace.cur = step
-        pairs, apart = [], []
-        for tensor, old, value in zip(tensors, values, trace.results(step), strict=False):
-            kind, alias = old.kind, tensor._alias
-            if kind.leaf:
-                value.node = trace.owners[value.idx] = old.node
-            if alias is None:
-                alias = share(tensor)
-            if alias.base is not None or alias.chain or (kind.requires_grad and not kind.leaf):
-                apart.append((tensor, value))
-            else:
-                pairs.append((tensor, alias, alias.storage, value))
-        # All of the tensors change, or none: an interrupted pass is finished before it is heard.
-        rest = iter(pairs)
-        try:
-            _put(rest)
-        except BaseException:
-            _put(rest)
-            raise
-        for tensor, value in apart:
-            write(tensor, value)
+        results = trace.results(step)
+        owners = trace.owners
+        for old, value in zip(values, results, strict=False):
+            if value.kind.leaf:
+                value.node = owners[value.idx] = old.node
+        aliases = [t._alias for t in tensors[:n_written]]
+        if None in aliases:
+            aliases = [share(t) for t in tensors[:n_written]]
+        if step.args and all(a.plain for a in aliases):
+            # All of the tensors change, or none: an interrupted pass is finished first.
+            rest = zip(tensors, aliases, results, strict=False)
+            try:
+                _put(rest)
+            except BaseException:
+                _put(rest)
+                raise
+        else:
+            for tensor, value in zip(tensors, results, strict=False):
+                write(tensor, value)
         if trace.trie.eager:
             runner.flush()
 
     def _kernel(self, values: list[Value], sizes: tuple[int, ...], statics: Hashable) -> Kernel:
         avals = [jax.ShapeDtypeStruct(v.kind.shape, v.kind.dtype.np) for v in values]
-        key = (self.fn, self.lists, self.numbers, sizes, statics, tuple((a.shape, a.dtype) for a in avals))
+        key = (
+            self.fn,
+            self.lists,
+            self.numbers,
+            sizes,
+            statics,
+            tuple((a.shape, a.dtype) for a in avals),
+        )
 
         def fn(*args: Any) -> tuple:
             given, start = {}, 0
@@ -274,12 +281,13 @@ class MultiTensor:
 def _put(pairs: Iterator[tuple]) -> None:
     """Make values the contents of their storages; nothing in the loop calls, so an interrupt falls
     between two of them."""
-    for tensor, alias, storage, value in pairs:
+    for tensor, alias, value in pairs:
+        storage = alias.storage
         storage.value = tensor._v = value
         alias.seen = storage.stamp = storage.stamp + 1
-        storage.version = storage.version + 1
+        storage.version = version = storage.version + 1
         storage.writer = tensor
-        value.watch = (storage, storage.version)
+        value.watch = (storage, version)
 
 
 def multi_tensor(fn: Callable[..., tuple], **options: Any) -> MultiTensor:

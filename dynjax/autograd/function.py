@@ -119,9 +119,7 @@ class FunctionNode(Node):
                 out.append(None)
                 continue
             if not isinstance(r, Tensor):
-                raise TypeError(
-                    f"expected Variable or None (got {type(r).__name__})"
-                )
+                raise TypeError(f"expected Variable or None (got {type(r).__name__})")
             shape = self.input_info[k][0]
             if r.shape != shape:
                 try:

@@ -6,10 +6,11 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..core.hooks import RemovableHandle
 from ..engine.trace import state
 from ..tensor.tensor import Tensor, meta_of, value_of
 from . import backward as _backward
-from .node import HookDict, Node, RemovableHandle, node_of
+from .node import HookDict, Node, node_of
 
 
 def _grad_fn(self: Tensor) -> Node | None:

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from ..core.hooks import RemovableHandle
 from ..engine import executor
 from ..engine.kernel import Kernel
 from ..engine.trace import Step, Trace, path_of, state
@@ -56,28 +57,6 @@ def _placed(number: Any, pos: int) -> Any:
     placed = (PlacedInt if isinstance(number, int) else Placed)(number)
     placed.pos = pos
     return placed
-
-
-class RemovableHandle:
-    """What registering a hook returns: `remove()` takes it out again."""
-
-    _ids = itertools.count()
-
-    def __init__(self, hooks: dict) -> None:
-        self.id = next(self._ids)
-        self._hooks = weakref.ref(hooks) if isinstance(hooks, HookDict) else (lambda: hooks)
-
-    def remove(self) -> None:
-        """Remove the hook; again is harmless."""
-        hooks = self._hooks()
-        if hooks is not None:
-            hooks.pop(self.id, None)
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *exc: Any) -> None:
-        self.remove()
 
 
 class HookDict(dict):

@@ -149,7 +149,7 @@ def materialize(value: Value) -> Any:
 
 def _peek(trace: Trace, value: Value) -> None:
     """Compute a value of another thread's open trace, leaving that trace as it is."""
-    path = [s for s in path_of(trace.cur)]
+    path = path_of(trace.cur)
     leaves = list(trace.leaves)
     numbers = dict(trace.numbers)
     lowered = lower(path, [value.idx])
@@ -227,12 +227,7 @@ def _donatable(
     held = list(map(getrefcount, leaves))
     held_arrays = list(map(getrefcount, arrays))
     return tuple(
-        [
-            k
-            for k in plan.aliasable
-            if held[used[k]] <= _DEAD_LEAF
-            and held_arrays[k] <= _LONE_ARRAY
-        ]
+        [k for k in plan.aliasable if held[used[k]] <= _DEAD_LEAF and held_arrays[k] <= _LONE_ARRAY]
     )
 
 
@@ -413,7 +408,9 @@ def salvage(trace: Trace, live: list[Value], leaves: list[Value], error: Excepti
         where = f"{culprit.kernel.op} failed when run"
         where += f" (module {culprit.module_path!r})" if culprit.module_path else ""
         where += f", recorded at {culprit.source}" if culprit.source else ""
-    raise RuntimeError(f"{where or 'a recorded trace failed to compile or run'}: {error}") from error
+    raise RuntimeError(
+        f"{where or 'a recorded trace failed to compile or run'}: {error}"
+    ) from error
 
 
 class eager:

@@ -114,7 +114,7 @@ class Kernel:
                 return tuple(results[k] for k in given)
 
             _, pull = jax.vjp(partial, *(full[i] for i in wrt))
-            return pull(tuple(cotangents))
+            return tuple(map(_conjugate, pull(tuple(map(_conjugate, cotangents)))))
 
         return vjp_fn
 
@@ -160,6 +160,11 @@ def infer(
 def is_inexact(dtype: Any) -> bool:
     """Whether gradients can flow through this type."""
     return jnp.issubdtype(dtype, jnp.inexact)
+
+
+def _conjugate(x: Any) -> Any:
+    """Between JAX's convention for complex gradients and PyTorch's, which is its conjugate."""
+    return jnp.conj(x) if jnp.issubdtype(x.dtype, jnp.complexfloating) else x
 
 
 def camel(name: str) -> str:

@@ -73,9 +73,7 @@ class Generator:
 
 def make_key(seed: Any, counter: Any) -> jax.Array:
     """The JAX key of one draw; `seed` and `counter` are 0-d integers, known when it runs."""
-    return jax.random.fold_in(
-        jax.random.key(seed, impl="rbg"), counter.astype(jnp.uint32)
-    )
+    return jax.random.fold_in(jax.random.key(seed, impl="rbg"), counter.astype(jnp.uint32))
 
 
 default_generator = Generator()

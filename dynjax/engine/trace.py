@@ -257,14 +257,17 @@ class Trace:
     def results(self, step: Step) -> list[Value]:
         """New values for what a step yields."""
         out = []
+        add = out.append
         idx = step.base
         for kind in step.kinds:
             value = _new(Value)
-            value.trace, value.idx, value.kind = self, idx, kind
+            value.trace = self
+            value.idx = idx
+            value.kind = kind
             value.array = value.node = value.watch = None
-            self.vals.append(value)
-            out.append(value)
+            add(value)
             idx += 1
+        self.vals += out
         return out
 
     def mark(self, *key: Hashable) -> None:

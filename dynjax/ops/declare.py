@@ -8,9 +8,7 @@ trace; whatever is new goes to `Op.slow`.
 
 from __future__ import annotations
 
-import builtins
 import inspect
-import linecache
 import math
 import weakref
 from collections import namedtuple
@@ -21,65 +19,43 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..autograd.dispatch import assign, check_inplace, into, unwatched
 from ..core import dtypes
-from ..engine.kernel import Kernel, camel, kernels
-from ..engine.random import Generator, default_generator, make_key
+from ..engine.kernel import Kernel, kernels
+from ..engine.random import default_generator, make_key
 from ..engine.trace import Step, Trace, runner, state
 from ..engine.value import Value
-from ..tensor.parameter import Parameter
-from ..tensor.storage import Alias, ViewStep, refresh, share
+from ..tensor.storage import ViewStep
 from ..tensor.tensor import Tensor as TensorHandle
-from ..tensor.tensor import from_host, from_jax, value_of, wrap
+from ..tensor.tensor import value_of, wrap
+from .front import attach_view, generate
+from .inplace import inplace_form, inplace_view
+from .kinds import (
+    ArgKind,
+    Bool,
+    Dtype,
+    Float,
+    Int,
+    Ints,
+    Key,
+    Number,
+    Operand,
+    Param,
+    Size,
+    Static,
+    Str,
+    Tensor,
+    Tensors,
+    number_key,
+    tidy,
+    typed,
+)
 
 SAME, PROMOTE, FLOAT = "same", "promote", "float"
 
 
-class ArgKind:
-    """What an argument of an operation is; `kind | None` makes it optional."""
-
-    def __init__(self, name: str, optional: bool = False) -> None:
-        self.name, self.optional = name, optional
-
-    def __or__(self, other: None) -> ArgKind:
-        return ArgKind(self.name, True)
-
-    def __repr__(self) -> str:
-        return self.name + (" | None" if self.optional else "")
-
-
-Tensor = ArgKind("Tensor")
-Operand = ArgKind("Operand")
-Tensors = ArgKind("Tensors")
-Number = ArgKind("Number")
-Int = ArgKind("Int")
-Ints = ArgKind("Ints")
-Size = ArgKind("Size")
-Bool = ArgKind("Bool")
-Float = ArgKind("Float")
-Str = ArgKind("Str")
-Dtype = ArgKind("Dtype")
-Static = ArgKind("Static")
-Key = ArgKind("Key")
-
 OPS: dict[str, Op] = {}
 # Where functions live: "torch", "nn.functional", ... -> name -> function.
 NAMES: dict[str, dict[str, Callable]] = {}
-
-_NO_NUMBER = object()
-
-
-class Param:
-    """One parameter of an operation."""
-
-    __slots__ = ("name", "kind", "optional", "default", "keyword")
-
-    def __init__(self, parameter: inspect.Parameter, kind: ArgKind) -> None:
-        self.name = parameter.name
-        self.kind = kind.name
-        self.default = parameter.default
-        self.optional = kind.optional or parameter.default is None
-        self.keyword = parameter.kind is inspect.Parameter.KEYWORD_ONLY
 
 
 class Op:
@@ -104,7 +80,7 @@ class Op:
         self.inplace, self.out = options["inplace"], options["out"]
         self.saves = options["saves"]
         self.returns = options["returns"]
-        self.result_type = namedtuple(name, self.returns) if self.returns else None  # noqa: PYI024
+        self.result_type = _result_type(name, self.returns) if self.returns else None
         annotations = inspect.get_annotations(fn, eval_str=True)
         self.params: list[Param] = []
         for parameter in inspect.signature(fn).parameters.values():
@@ -112,7 +88,7 @@ class Op:
             if not isinstance(kind, ArgKind):
                 raise TypeError(f"{name}: parameter {parameter.name!r} has no argument kind")
             self.params.append(Param(parameter, kind))
-        self.front = _generate(self)
+        self.front = generate(self)
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -129,7 +105,9 @@ class Op:
         if trace.parent is None and trace.cur.depth >= trace.trie.budget():
             runner.flush()
             trace = state.trace
-        items = [self._tidy(i, p, a) for i, (p, a) in enumerate(zip(self.params, args, strict=True))]
+        items = [
+            tidy(self.name, i, p, a) for i, (p, a) in enumerate(zip(self.params, args, strict=True))
+        ]
         values: list[Value] = []
         numbers: list[Any] = []
         key: list[Hashable] = []
@@ -165,7 +143,9 @@ class Op:
             else:
                 fixed = "nan" if isinstance(item, float) and math.isnan(item) else item
                 key.append(fixed)
-                shape_key.append(_typed(fixed))
+                if p.kind in ("Ints", "Static"):
+                    key.append(type(item))
+                shape_key.append(typed(fixed))
                 plan.append(("static", item))
         full = (self, trace.grad, *key)
         step = trace.cur.next.get(full)
@@ -182,62 +162,6 @@ class Op:
         if trace.trie.eager and trace.parent is None:
             runner.flush()
         return results[0] if step.wrap is None else step.wrap(results)
-
-    def _tidy(self, position: int, p: Param, arg: Any) -> Any:
-        """An argument in its canonical form; refuses wrong types as PyTorch does."""
-        kind = p.kind
-        if kind == "Tensor" or kind == "Operand":
-            if isinstance(arg, TensorHandle):
-                return arg
-            if arg is None and p.optional:
-                return None
-            if kind == "Operand" and isinstance(arg, (bool, int, float, complex)):
-                return arg
-            if isinstance(arg, np.generic) and kind == "Operand":
-                return arg.item()
-            if isinstance(arg, jax.Array):
-                return from_jax(arg)
-            raise self._wrong(position, p, arg, "Tensor")
-        if kind == "Tensors":
-            if arg is None and p.optional:
-                return None
-            if isinstance(arg, (list, tuple)):
-                for k, t in enumerate(arg):
-                    if not isinstance(t, TensorHandle):
-                        raise TypeError(
-                            f"expected Tensor as element {k} in argument {position}, "
-                            f"but got {type(t).__name__}"
-                        )
-                return arg
-            raise self._wrong(position, p, arg, "tuple of Tensors")
-        if kind == "Key":
-            if arg is None or isinstance(arg, Generator):
-                return arg
-            raise self._wrong(position, p, arg, "torch.Generator")
-        if kind == "Number":
-            if arg is None and p.optional:
-                return None
-            if isinstance(arg, TensorHandle):
-                return arg.item()
-            if isinstance(arg, np.generic):
-                return arg.item()
-            if isinstance(arg, (bool, int, float, complex)):
-                return arg
-            raise self._wrong(position, p, arg, "Number")
-        if arg is None:
-            if p.optional or p.default is None:
-                return None
-            if kind in ("Static", "Ints", "Size", "Dtype"):
-                return None
-            raise self._wrong(position, p, arg, _TYPE_NAMES.get(kind, kind))
-        return _TIDY[kind](self, position, p, arg)
-
-    def _wrong(self, position: int, p: Param, arg: Any, expected: str) -> TypeError:
-        where = "" if p.keyword else f" (position {position + 1})"
-        return TypeError(
-            f"{self.name}(): argument '{p.name}'{where} must be {expected}, "
-            f"not {type(arg).__name__}"
-        )
 
     def _grow(
         self,
@@ -265,9 +189,7 @@ class Op:
             fn = self._body(values, plan, made)
             kinds = tuple(int if isinstance(n, int) else float for n in numbers)
             avals = [jax.ShapeDtypeStruct(v.kind.shape, v.kind.dtype.np) for v in values]
-            return Kernel(
-                self.name, kernel_key, fn, avals, kinds, grad_name=grad_name, saves=saves
-            )
+            return Kernel(self.name, kernel_key, fn, avals, kinds, grad_name=grad_name, saves=saves)
 
         kernel = kernels.get(kernel_key, make)
         refs = tuple([trace.ref(v) for v in values])
@@ -304,6 +226,10 @@ class Op:
             compute = values[0].kind.dtype
         floating = compute is not None and (compute.is_floating_point or compute.is_complex)
         promoted = self._promoted_names()
+        # PyTorch computes with half types and a number in float32, and rounds the result.
+        half = common if common in _HALF and any(e[0] in _NUMBERS for e in plan) else None
+        if half is not None:
+            common = dtypes.float32
 
         def number(x: Any, p: Param) -> Any:
             if common is not None and p.name in promoted:
@@ -335,6 +261,8 @@ class Op:
                 else:
                     given[p.name] = entry[1]
             result = self.fn(**given)
+            if half is not None and not isinstance(result, (tuple, list)):
+                return (result.astype(half.np) if result.dtype == np.float32 else result,)
             if isinstance(result, (tuple, list)):
                 made["result"] = tuple if isinstance(result, tuple) else list
                 return tuple(result)
@@ -406,338 +334,29 @@ class Op:
 # What each kernel's body returned: one array, a tuple or a list.
 _results: weakref.WeakKeyDictionary[Kernel, Any] = weakref.WeakKeyDictionary()
 
-_TYPE_NAMES = {
-    "Int": "int", "Bool": "bool", "Float": "float", "Str": "str", "Ints": "tuple of ints",
-    "Size": "tuple of ints", "Dtype": "torch.dtype",
-}  # fmt: skip
+_HALF = (dtypes.float16, dtypes.bfloat16)
+_NUMBERS = ("number", "constant")
+
+
+def _result_type(name: str, fields: Sequence[str]) -> type:
+    """The named tuple that an operation returns; prints as PyTorch's."""
+    short = name.removesuffix("_dim")
+    base: Any = namedtuple(short, fields)  # noqa: PYI024
+
+    def text(self: tuple) -> str:
+        parts = ",\n".join(f"{f}={v!r}" for f, v in zip(fields, self, strict=True))
+        return f"dynjax.return_types.{short}(\n{parts})"
+
+    return type(short, (base,), {"__slots__": (), "__repr__": text})
 
 
 def _category(value: Value) -> int:
     return dtypes.DIMENSIONED if value.kind.shape else dtypes.ZERO_DIM
 
 
-def _typed(item: Any) -> Hashable:
-    """A static value that does not equal one of another type (1, 1.0 and True do)."""
-    if isinstance(item, tuple):
-        return tuple([_typed(x) for x in item])
-    return (type(item), item)
-
-
-def number_key(x: Any) -> Hashable:
-    """How a Python number enters a key: float or int for a run-time input, else the constant.
-
-    Raises:
-        RuntimeError: an int beyond 64 bits.
-    """
-    kind = type(x)
-    if kind is float:
-        if x == 1.0 or (x == 0.0 and math.copysign(1.0, x) > 0):
-            return (float, x)
-        return float
-    if kind is int:
-        if x == 0 or x == 1:
-            return (int, x)
-        if not -(1 << 63) <= x < (1 << 63):
-            raise RuntimeError("value cannot be converted to type int64_t without overflow")
-        return int
-    if isinstance(x, bool):
-        return (bool, x)
-    if isinstance(x, complex):
-        return (complex, repr(x))
-    return number_key(float(x) if isinstance(x, float) else int(x))
-
-
-def _int(op: Op, position: int, p: Param, arg: Any) -> int:
-    if isinstance(arg, bool):
-        return int(arg)
-    if isinstance(arg, float) or isinstance(arg, (str, bytes)):
-        raise op._wrong(position, p, arg, "int")
-    try:
-        return arg.__index__()
-    except (AttributeError, TypeError):
-        raise op._wrong(position, p, arg, "int") from None
-
-
-def _ints(op: Op, position: int, p: Param, arg: Any) -> Any:
-    if isinstance(arg, (tuple, list)):
-        found = []
-        for k, x in enumerate(arg):
-            if isinstance(x, float) or not hasattr(x, "__index__"):
-                raise TypeError(
-                    f"{op.name}(): argument '{p.name}' must be tuple of ints, but found element "
-                    f"of type {type(x).__name__} at pos {k}"
-                )
-            found.append(x.__index__())
-        return tuple(found)
-    return _int(op, position, p, arg)
-
-
-def _size(op: Op, position: int, p: Param, arg: Any) -> tuple:
-    sizes = _ints(op, position, p, arg)
-    return sizes if isinstance(sizes, tuple) else (sizes,)
-
-
-def _bool(op: Op, position: int, p: Param, arg: Any) -> bool:
-    if isinstance(arg, (bool, np.bool_)) or arg == 0 or arg == 1:
-        return bool(arg)
-    raise op._wrong(position, p, arg, "bool")
-
-
-def _float(op: Op, position: int, p: Param, arg: Any) -> float:
-    if isinstance(arg, (str, bytes, list, tuple)):
-        raise op._wrong(position, p, arg, "float")
-    return float(arg)
-
-
-def _str(op: Op, position: int, p: Param, arg: Any) -> str:
-    if not isinstance(arg, str):
-        raise op._wrong(position, p, arg, "str")
-    return arg
-
-
-def _dtype(op: Op, position: int, p: Param, arg: Any) -> Any:
-    if not isinstance(arg, dtypes.dtype):
-        raise op._wrong(position, p, arg, "torch.dtype")
-    return arg
-
-
-def _static(op: Op, position: int, p: Param, arg: Any) -> Hashable:
-    if isinstance(arg, list):
-        return tuple([_static(op, position, p, x) for x in arg])
-    hash(arg)
-    return arg
-
-
-_TIDY: dict[str, Callable] = {
-    "Int": _int, "Ints": _ints, "Size": _size, "Bool": _bool, "Float": _float, "Str": _str,
-    "Dtype": _dtype, "Static": _static,
-}  # fmt: skip
-
-
-def attach_view(base: TensorHandle, view: TensorHandle, step: Step, k: int, grad: bool) -> None:
-    """Make a view operation's result share its base's storage."""
-    alias = base._alias or share(base)
-    family = base if alias.base is None else alias.base
-    made = view._alias = Alias(alias.storage, family, (*alias.chain, step.views[k]), grad)
-    made.silent = alias.silent
-    if len(step.views) > 1:
-        made.many = (step.kernel.grad_name, k)
-    view._v.watch = alias.storage.watch()
-
-
-# --- the generated front
-
-
-def _many(trace: Trace, step: Step, base: Any) -> Any:
-    results = [wrap(v) for v in trace.results(step)]
-    if step.views is not None:
-        for k, t in enumerate(results):
-            attach_view(base, t, step, k, trace.grad)
-    return results[0] if step.wrap is None else step.wrap(results)
-
-
-_TENSOR = """\
-        v_{p} = {p}._v if (a := {p}._alias) is None or a.seen == a.storage.stamp else _refresh({p})
-        r_{p} = v_{p}.idx if v_{p}.trace is tr else tr.enter(v_{p})
-"""
-_OPTIONAL = """\
-        if {p} is None:
-            r_{p} = None
-        else:
-            v_{p} = {p}._v if (a := {p}._alias) is None or a.seen == a.storage.stamp else _refresh({p})
-            r_{p} = v_{p}.idx if v_{p}.trace is tr else tr.enter(v_{p})
-"""
-_OPERAND = """\
-        c = {p}.__class__
-        if c is _Tensor or c is _Parameter:
-            v_{p} = {p}._v if (a := {p}._alias) is None or a.seen == a.storage.stamp else _refresh({p})
-            r_{p} = v_{p}.idx if v_{p}.trace is tr else tr.enter(v_{p})
-        elif c is float and {p} != 0.0 and {p} != 1.0:
-            r_{p} = float
-        elif c is float or c is int:
-            r_{p} = _number_key({p})
-        elif {p} is None:
-            r_{p} = None
-        else:
-            return _slow({args})
-"""
-_NUMBER = """\
-        r_{p} = _number_key({p}) if {p} is not None else None
-"""
-_TENSORS = """\
-        r_{p} = []
-        for t in {p}:
-            v = t._v if (a := t._alias) is None or a.seen == a.storage.stamp else _refresh(t)
-            r_{p}.append(v.idx if v.trace is tr else tr.enter(v))
-        r_{p} = tuple(r_{p})
-"""
-_SINGLE = """\
-    v = _new(_Value)
-    v.trace = tr
-    v.idx = step.base
-    v.kind = step.kind
-    v.array = v.node = v.watch = None
-    tr.vals.append(v)
-    t = _new(_Tensor)
-    t._v = v
-    t._alias = t._grad = t._meta = None
-"""
-
-
-def _signature(op: Op, names: dict[str, Any], first: str = "") -> tuple[str, str]:
-    """The front's parameters as source, and the tuple of arguments for the slow way."""
-    parts, args, starred = [], [], False
-    for p in op.params:
-        name = "generator" if p.kind == "Key" else p.name
-        args.append(name)
-        default = ""
-        if p.kind == "Key":
-            default = "=None"
-        elif p.default is not inspect.Parameter.empty:
-            names[f"_default_{p.name}"] = p.default
-            default = f"=_default_{p.name}"
-        if p.kind == "Size" and not default and not p.keyword and p is op.params[-1]:
-            parts.append(f"*{name}_, {name}=None")
-            starred = True
-            continue
-        if (p.keyword or p.kind == "Key") and not starred:
-            parts.append("*")
-            starred = True
-        parts.append(name + default)
-    if op.out:
-        parts.append("out=None" if starred else "*, out=None")
-    return ", ".join(parts), ", ".join(args)
-
-
-def _generate(op: Op) -> Callable:
-    names: dict[str, Any] = {
-        "_op": op, "_state": state, "_slow": op.slow, "_refresh": refresh, "_new": object.__new__,
-        "_Value": Value, "_Tensor": TensorHandle, "_Parameter": Parameter, "_many": _many,
-        "_number_key": number_key, "_into": into, "_attach": attach_view,
-        "_generator": default_generator,
-    }  # fmt: skip
-    signature, args = _signature(op, names)
-    front = op.name if op.name.isidentifier() else "front"
-    lines = [f"def {front}({signature}):\n"]
-    size = next((p for p in op.params if p.kind == "Size" and f"*{p.name}_" in signature), None)
-    if size is not None:
-        s = size.name
-        lines.append(f"""\
-    if {s} is None:
-        {s} = {s}_
-        if len({s}) == 1 and {s}[0].__class__ is not int:
-            {s} = {s}[0]
-            if {s}.__class__ is list:
-                {s} = tuple({s})
-""")
-    if op.out:
-        call = ", ".join(
-            f"{n}={n}" if p.keyword else n
-            for n, p in zip(args.split(", "), op.params, strict=True)
-        )
-        lines.append(f"    if out is not None:\n        return _into(out, {front}({call}), {op.name!r})\n")
-    lines.append("    tr = _state.trace\n    try:\n")
-    key, numbers, statics = [], [], []
-    for p in op.params:
-        if p.kind == "Tensor":
-            lines.append((_OPTIONAL if p.optional else _TENSOR).format(p=p.name))
-            key.append(f"r_{p.name}")
-        elif p.kind == "Operand":
-            lines.append(_OPERAND.format(p=p.name, args=args))
-            key.append(f"r_{p.name}")
-            numbers.append(p)
-        elif p.kind == "Tensors":
-            lines.append(_TENSORS.format(p=p.name))
-            key.append(f"r_{p.name}")
-        elif p.kind == "Number":
-            lines.append(_NUMBER.format(p=p.name))
-            key.append(f"r_{p.name}")
-            numbers.append(p)
-        elif p.kind == "Key":
-            numbers.append(p)
-        else:
-            statics.append(p.name)
-            if p.kind in ("Ints", "Size", "Static"):
-                lines.append(
-                    f"        if {p.name}.__class__ is list:\n            {p.name} = tuple({p.name})\n"
-                )
-            key.append(p.name)
-    lines.append(f"        step = tr.cur.next.get((_op, tr.grad, {', '.join(key)}))\n")
-    lines.append(f"    except (AttributeError, TypeError):\n        return _slow({args})\n")
-    lines.append(f"    if step is None:\n        return _slow({args})\n")
-    if numbers:
-        lines.append("    k = tr.cur.nnum\n")
-        for p in numbers:
-            if p.kind == "Key":
-                lines.append(
-                    "    g = generator or _generator\n    tr.numbers[k] = g.key\n"
-                    "    tr.numbers[k + 1] = g.counter\n    g.counter += 1\n    k += 2\n"
-                )
-            else:
-                n = p.name
-                lines.append(
-                    f"    if r_{n} is float or r_{n} is int:\n"
-                    f"        tr.numbers[k] = {n}\n        k += 1\n"
-                )
-    lines.append("    tr.cur = step\n")
-    first = next((p.name for p in op.params if p.kind in ("Tensor", "Operand")), "None")
-    lines.append(f"    if step.wrap is not None:\n        return _many(tr, step, {first})\n")
-    lines.append(_SINGLE)
-    if op.view is not None:
-        lines.append(f"    _attach({first}, t, step, 0, tr.grad)\n")
-    lines.append("    return t\n")
-    source = "".join(lines)
-    filename = f"<op {op.name}>"
-    linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
-    exec(compile(source, filename, "exec"), names)
-    function = names[front]
-    function.__doc__ = op.fn.__doc__
-    function.__module__ = "dynjax"
-    return function
-
-
 def _method(function: Callable, name: str) -> Callable:
     setattr(TensorHandle, name, function)
     return function
-
-
-def _inplace(op: Op) -> Callable:
-    """The in-place form of an operation."""
-    front, name, kept = op.front, op.name + "_", op.saves == "result"
-
-    def method(self: TensorHandle, *args: Any, **kwargs: Any) -> TensorHandle:
-        check_inplace(self)
-        if op.view is not None:
-            return restructure(self, front(self, *args, **kwargs))
-        watched = self._v.kind.requires_grad and not kept
-        source = unwatched(self) if watched else self
-        return assign(self, front(source, *args, **kwargs), name)
-
-    method.__name__ = name
-    method.__qualname__ = f"Tensor.{name}"
-    method.__doc__ = f"In-place form of `{op.name}`."
-    return method
-
-
-def restructure(tensor: TensorHandle, view: TensorHandle) -> TensorHandle:
-    """Give a tensor the shape of a view of it (`unsqueeze_` and its like); returns it."""
-    if tensor._alias.base is None and tensor._v.kind.leaf:
-        raise RuntimeError(
-            "a leaf Variable that requires grad is being used in an in-place operation."
-        )
-    storage = tensor._alias.storage
-    twin = wrap(tensor._v)
-    twin._alias = tensor._alias
-    made = view._alias
-    if made.base is tensor:
-        made.base = twin
-    tensor._v, tensor._alias = view._v, made
-    storage.version += 1
-    storage.stamp += 1
-    storage.writer = made.base
-    twin._alias.seen = made.seen = storage.stamp
-    tensor._v.watch = storage.watch()
-    return tensor
 
 
 def register(module: str | Sequence[str], name: str, function: Callable) -> None:
@@ -791,7 +410,11 @@ def op(
         OPS[declared.name] = declared
         place(declared.front, declared.name, settings)
         if declared.inplace:
-            form = _inplace(declared)
+            n = declared.name + "_"
+            if declared.view is not None:
+                form = inplace_view(declared.front, n)
+            else:
+                form = inplace_form(declared.front, n, declared.saves != "result")
             for n in (declared.name, *settings["aliases"]):
                 _method(form, n + "_")
                 if settings["function"] and "torch" in _places(settings):
@@ -817,10 +440,11 @@ def place(front: Callable, name: str, settings: dict[str, Any]) -> None:
             _method(front, n)
 
 
-def composite(
-    body: Callable | None = None, /, *, name: str | None = None, **options: Any
-) -> Any:
+def composite(body: Callable | None = None, /, *, name: str | None = None, **options: Any) -> Any:
     """Declare a function over tensors that calls operations; options as for `op`."""
+    unknown = options.keys() - {"module", "method", "function", "aliases"}
+    if unknown:
+        raise TypeError(f"composite() got unknown options {sorted(unknown)}")
     settings = {**_OPTIONS, **options}
 
     def declare(fn: Callable) -> Callable:
@@ -831,7 +455,7 @@ def composite(
 
 
 __all__ = [
-    "FLOAT", "NAMES", "OPS", "PROMOTE", "SAME", "Bool", "Dtype", "Float", "Int", "Ints", "Key",
-    "Number", "Op", "Operand", "Size", "Static", "Str", "Tensor", "Tensors", "builtins", "camel",
-    "composite", "from_host", "op", "register",
+    "FLOAT", "NAMES", "OPS", "PROMOTE", "SAME", "ArgKind", "Bool", "Dtype", "Float", "Int", "Ints",
+    "Key", "Number", "Op", "Operand", "Size", "Static", "Str", "Tensor", "Tensors", "composite",
+    "op", "register",
 ]  # fmt: skip

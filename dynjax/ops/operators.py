@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..autograd.dispatch import assign, check_inplace
-from ..tensor.tensor import Tensor, from_host, to_host
+from ..tensor.tensor import Tensor
 from .declare import NAMES
 from .indexing import getitem, setitem
 
@@ -22,7 +22,7 @@ _BINARY = {
     "floordiv": ("floor_divide", True, True),
     "mod": ("remainder", True, True),
     "pow": ("pow", True, True),
-    "matmul": ("matmul", True, False),
+    "matmul": ("matmul", False, False),
     "and": ("bitwise_and", True, True),
     "or": ("bitwise_or", True, True),
     "xor": ("bitwise_xor", True, True),
@@ -41,12 +41,7 @@ _COMMUTE = {"add", "mul", "and", "or", "xor"}
 
 def _reflected(front: Callable) -> Callable:
     def operator(self: Tensor, other: Any) -> Any:
-        if isinstance(other, _NUMBERS):
-            # A 0-dim tensor of a number counts as that number in promotion.
-            other = from_host(to_host(other))
-        elif not isinstance(other, Tensor):
-            return NotImplemented
-        return front(other, self)
+        return front(other, self) if isinstance(other, _NUMBERS) else NotImplemented
 
     return operator
 
@@ -98,6 +93,7 @@ def _bind() -> None:
             setattr(Tensor, f"__i{name}__", _inplace(operation))
     for name, operation in _UNARY.items():
         setattr(Tensor, f"__{name}__", _TORCH[operation])
+    Tensor.real, Tensor.imag = property(_TORCH["real"]), property(_TORCH["imag"])
     Tensor.__pos__ = lambda self: self
     Tensor.__getitem__ = getitem
     Tensor.__setitem__ = setitem

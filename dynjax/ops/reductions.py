@@ -539,3 +539,23 @@ _running_extreme(
 _running_extreme(
     "cummin", jnp.less_equal, "The smallest of the first 1, 2, ... elements, and where it was."
 )
+
+
+@composite(function=False)
+def sum_to_size(input, *size):
+    """The sum over the dimensions by which `size` would broadcast to the input's shape.
+
+    Raises:
+        RuntimeError: `size` does not broadcast to it.
+    """
+    size = tuple(size[0]) if len(size) == 1 and not isinstance(size[0], int) else size
+    extra = input.ndim - len(size)
+    fits = extra >= 0 and all(
+        n in (1, m) for n, m in zip(size, input.shape[extra:], strict=True)
+    )
+    if not fits:
+        raise RuntimeError(
+            f"size {{{list(size)}}} is not expandable to size {{{list(input.shape)}}}."
+        )
+    wide = [d for d in range(input.ndim) if d < extra or size[d - extra] != input.shape[d]]
+    return input.sum(wide, keepdim=True).reshape(size) if wide else input

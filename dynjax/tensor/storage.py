@@ -66,10 +66,11 @@ class Alias:
         seen: the storage's stamp when its value was last derived.
         tracked: whether the view was made with gradients recorded.
         silent: whether its writes leave the version alone (`.data`).
+        plain: whether it is the storage's own tensor, no view.
         many: (node name, output number) if it is one of several views made by one call.
     """
 
-    __slots__ = ("storage", "base", "chain", "seen", "tracked", "silent", "many")
+    __slots__ = ("storage", "base", "chain", "seen", "tracked", "silent", "many", "plain")
 
     def __init__(
         self, storage: Storage, base: Any, chain: tuple[ViewStep, ...], tracked: bool = True
@@ -77,6 +78,7 @@ class Alias:
         self.storage, self.base, self.chain = storage, base, chain
         self.seen = storage.stamp
         self.tracked, self.silent, self.many = tracked, False, None
+        self.plain = base is None and not chain
 
 
 def alias_kernel(kind: Kind) -> Kernel:

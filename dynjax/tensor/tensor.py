@@ -248,9 +248,7 @@ class Tensor:
 
     def __dlpack__(self, **kwargs: Any) -> Any:
         if self.requires_grad:
-            raise BufferError(
-                "Can't export tensors that require gradient, use tensor.detach()"
-            )
+            raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
         return self.__jax_array__().__dlpack__(**kwargs)
 
     def __dlpack_device__(self) -> tuple:
@@ -591,7 +589,9 @@ def to_host(data: Any, dtype: DType | None = None) -> np.ndarray:
         return np.array(flat, dtype=dtype.np).reshape(shape)
     except (TypeError, ValueError, OverflowError) as error:
         if isinstance(error, OverflowError) or "out of bounds" in str(error):
-            raise RuntimeError(f"value cannot be converted to type {dtype} without overflow") from None
+            raise RuntimeError(
+                f"value cannot be converted to type {dtype} without overflow"
+            ) from None
         bad = next((x for x in flat if not isinstance(x, (int, float, complex, np.generic))), None)
         raise TypeError(f"new(): invalid data type '{type(bad).__name__}'") from None
 
