@@ -2,11 +2,11 @@
 
 import warnings
 
-from tests.engine import programs
 import pytest
 
 import dynjax
 from dynjax.core.config import config
+from tests.engine import programs
 
 
 def leaf(data, requires_grad):
