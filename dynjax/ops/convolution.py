@@ -372,6 +372,42 @@ def _check_output_padding(
         )
 
 
+def _transpose_of_convolution(
+    y: jax.Array, w: jax.Array, geometry: Geometry, shape: tuple[int, ...], groups: int
+) -> jax.Array:
+    def forward(x: jax.Array) -> jax.Array:
+        # Output padding beyond the stride leaves room for windows that meet no input.
+        result = _convolve(x, w, geometry, groups, linear=True)
+        return result[(slice(None), *map(slice, y.shape[1:-1]))]
+
+    return jax.linear_transpose(forward, jax.ShapeDtypeStruct(shape, y.dtype))(y)[0]
+
+
+def _transposed_integers(
+    y: jax.Array, w: jax.Array, geometry: Geometry, size: tuple[int, ...], groups: int
+) -> jax.Array:
+    """The transpose spelled out, for types that JAX does not differentiate."""
+    *kernel, features, channels = w.shape
+    w = w.reshape(*kernel, features, groups, channels // groups)
+    w = jnp.moveaxis(w, (-1, -2, -3), (-3, -2, -1))
+    w = jnp.flip(w, range(len(kernel))).reshape(*kernel, channels // groups, -1)
+    pads = []
+    for n, m, k, s, (p, _), d in zip(size, y.shape[1:-1], kernel, *geometry, strict=True):
+        low = d * (k - 1) - p
+        pads.append((low, n + d * (k - 1) - ((m - 1) * s + 1) - low))
+    spatial = "DHW"[-len(kernel) :]
+    return lax.conv_general_dilated(
+        y,
+        w,
+        (1,) * len(kernel),
+        pads,
+        lhs_dilation=geometry.stride,
+        rhs_dilation=geometry.dilation,
+        dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
+        feature_group_count=groups,
+    )
+
+
 def _transposed(input, weight, bias, stride, padding, output_padding, groups, dilation, name):
     dims = int(name[-2])
     y = _batched(input, dims, name)
@@ -404,17 +440,14 @@ def _transposed(input, weight, bias, stride, padding, output_padding, groups, di
         # that one's tuned forms. The weight is (in, out / groups, *kernel) of *this* operation.
         w = jnp.moveaxis(weight, (0, 1), (-1, -2)).astype(dtype)
         geometry = Geometry(stride, tuple((p, p) for p in padding), dilation)
-
-        def forward(x: jax.Array) -> jax.Array:
-            # Output padding beyond the stride leaves room for windows that meet no input.
-            result = _convolve(x, w, geometry, groups, linear=True)
-            return result[(slice(None), *map(slice, y.shape[2:]))]
-
-        transpose = jax.linear_transpose(forward, jax.ShapeDtypeStruct(shape, dtype))
-        (result,) = transpose(jnp.moveaxis(y, 1, -1).astype(dtype))
+        y = jnp.moveaxis(y, 1, -1).astype(dtype)
+        if dtype.kind in "iu":
+            result = _transposed_integers(y, w, geometry, size, groups)
+        else:
+            result = _transpose_of_convolution(y, w, geometry, shape, groups)
     if bias is not None:
         result = result + bias.astype(dtype)
-    result = jnp.moveaxis(result.astype(y.dtype), -1, 1)
+    result = jnp.moveaxis(result.astype(input.dtype), -1, 1)
     return result if input.ndim == dims + 2 else result[0]
 
 

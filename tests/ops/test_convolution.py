@@ -103,6 +103,16 @@ def test_conv_transpose(shape, kernel, settings):
     )
 
 
+def test_conv_transpose_of_integers():
+    y, w = RNG.integers(-9, 9, (2, 4, 3, 3)), RNG.integers(-9, 9, (4, 2, 3, 2))
+    settings = {"stride": 2, "padding": 1, "output_padding": 1, "groups": 2, "dilation": (1, 2)}
+    conv = body("conv_transpose2d")
+    whole = conv(jnp.asarray(y, np.int32), jnp.asarray(w, np.int32), **settings)
+    real = conv(jnp.asarray(y, np.float32), jnp.asarray(w, np.float32), **settings)
+    assert whole.dtype == np.int32
+    np.testing.assert_array_equal(whole, real)
+
+
 @pytest.mark.parametrize("dilation", [1, 2])
 def test_same_padding_puts_the_odd_element_last(dilation):
     x, w = RNG.standard_normal((2, 2, 7)), RNG.standard_normal((3, 2, 4))
