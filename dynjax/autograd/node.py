@@ -163,12 +163,20 @@ class KernelNode(Node):
     def saved(self) -> dict[str, Tensor]:
         if self.freed:
             raise RuntimeError(FREED)
+        self._place_values()
         return {f"input{i}": wrap(v) for i, v in zip(self.needs, self.values, strict=True)}
+
+    def _place_values(self) -> None:
+        """Tell saved results of earlier operations where on the tape they are: at our edges."""
+        for i, value in zip(self.needs, self.values, strict=True):
+            if value.node is None and value.trace is None and value.kind.requires_grad:
+                value.node = self.edges[i]
 
     def apply(self, grads: list[Value | None], create_graph: bool) -> list[Value | None]:
         given = tuple(k for k, g in enumerate(grads) if g is not None)
         if self.freed:
             raise RuntimeError(FREED)
+        self._place_values()
         self._check_versions()
         results: list[Value | None] = [None] * len(self.edges)
         if given:
@@ -214,7 +222,8 @@ class AccumulateGrad(Node):
     __slots__ = ("variable",)
 
     def __init__(self, variable: Tensor | None) -> None:
-        super().__init__("AccumulateGrad", ())
+        super().__init__("torch::autograd::AccumulateGrad", ())
+        self.op = "AccumulateGrad"
         self.variable = variable
         if variable is not None:
             info = (variable.shape, variable.dtype)
@@ -288,6 +297,9 @@ def build(
             continue
         if step.kind.leaf:
             continue
+        if step.kernel.is_alias:
+            wanted.add(step.refs[0])
+            continue
         steps.append(step)
         wanted.update(i for i in step.refs if kinds[i].requires_grad)
 
@@ -296,6 +308,9 @@ def build(
         if not kind.requires_grad:
             return None
         step = producer[idx]
+        while step.kernel is not None and step.kernel.is_alias and not kind.leaf:
+            idx = step.refs[0]  # another name of the same value
+            kind, step = kinds[idx], producer[idx]
         if step.kernel is None or kind.leaf:
             owner = trace.owners.get(idx)
             if kind.leaf:

@@ -16,9 +16,9 @@ from sys import getrefcount
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
 from ..core.config import config
 from ..core.devices import jax_default
@@ -192,13 +192,13 @@ def _run(trace: Trace, live: list[Value]) -> None:
         salvage(trace, live, leaves, error)
 
 
-# Types of arrays that need no further look; a set look-up is much cheaper than isinstance(Tracer).
+# Types of arrays that need no further look; a set look-up is much cheaper than isinstance of Tracer.
 _plain: set[type] = {np.ndarray}
 
 
 def _unusual(arrays: list[Any]) -> bool:
     """Whether some of the arrays are tracers, or were never computed."""
-    if any(a is None or isinstance(a, Tracer) for a in arrays):
+    if any(a is None or isinstance(a, jax.core.Tracer) for a in arrays):
         return True
     _plain.update(map(type, arrays))
     return False

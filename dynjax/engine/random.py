@@ -73,7 +73,15 @@ class Generator:
 
 def make_key(seed: Any, counter: Any) -> jax.Array:
     """The JAX key of one draw; `seed` and `counter` are 0-d integers, known when it runs."""
-    return jax.random.fold_in(jax.random.key(seed, impl="rbg"), counter.astype(jnp.uint32))
+    # The counter stands in the key itself: folding it in would cost a threefry per draw, and
+    # threefry is two to five times as fast as JAX's "rbg" on the CPU.
+    words = jnp.stack(
+        [
+            seed.astype(jnp.uint32) ^ ((seed >> 32).astype(jnp.uint32) * np.uint32(0x9E3779B9)),
+            counter.astype(jnp.uint32),
+        ]
+    )
+    return jax.random.wrap_key_data(words, impl="threefry2x32")
 
 
 default_generator = Generator()

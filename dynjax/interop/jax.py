@@ -53,22 +53,22 @@ def from_function(fn: Callable[..., Any]) -> Callable[..., Any]:
         The same function over tensors, differentiable, fused with what surrounds it.
     """
 
+    structures: dict[Any, bool] = {}  # kernel key -> whether it returned a sequence
+
     def operation(*tensors: Tensor) -> Any:
         values = [value_of(t) for t in tensors]
         avals = [jax.ShapeDtypeStruct(v.kind.shape, v.kind.dtype.np) for v in values]
-        key = (fn, tuple((a.shape, a.dtype) for a in avals))
-        many = False
+        key = (operation, tuple((a.shape, a.dtype) for a in avals))
 
         def body(*arrays: Any) -> tuple:
-            nonlocal many
             out = fn(*arrays)
-            many = isinstance(out, (tuple, list))
-            return tuple(out) if many else (out,)
+            structures[key] = isinstance(out, (tuple, list))
+            return tuple(out) if structures[key] else (out,)
 
         name = getattr(fn, "__name__", "function").strip("<>")
         kernel = kernels.get(key, lambda: Kernel(name, key, body, avals))
         results = [wrap(v) for v in state.trace.record(kernel, values)]
-        return tuple(results) if many or len(results) > 1 else results[0]
+        return tuple(results) if structures[key] else results[0]
 
     return operation
 

@@ -1,4 +1,4 @@
-"""Types and devices: `to` and its short forms, `copy_`, `fill_`."""
+"""Types and devices: `to` and its short forms."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from typing import Any
 
 import jax
 
-from ..autograd.dispatch import assign, cast, check_inplace, unwatched
+from ..autograd.dispatch import cast
 from ..autograd.function import Function
 from ..core import dtypes
 from ..core.devices import as_device
 from ..core.devices import device as Device
 from ..engine.trace import runner
 from ..engine.value import concrete
-from ..tensor.tensor import Tensor, from_host, to_host, value_of, wrap
+from ..tensor.tensor import Tensor, value_of, wrap
 from .declare import composite
-from .views import expand
 
 
 class ToDevice(Function):
@@ -137,43 +136,6 @@ def _short_form(name: str, dtype: Any) -> None:
 
 for _name, _dtype in _SHORT.items():
     _short_form(_name, _dtype)
-
-
-@composite(name="copy_", function=False)
-def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
-    """Make the values of `src`, broadcast and converted, the content of this tensor."""
-    check_inplace(self)
-    if not isinstance(src, Tensor):
-        src = from_host(to_host(src))
-    if src.device != self.device:
-        src = to(src, self.device)
-    source = unwatched(src)
-    if source.shape != self.shape:
-        source = expand(source, self.shape)
-    value = value_of(source)
-    if value.kind.dtype is not self.dtype:
-        value = cast(value, self.dtype)
-    return assign(self, wrap(value), "copy_")
-
-
-@composite(name="fill_")
-def fill_(self: Tensor, value: Any) -> Tensor:
-    """Fill with a number or a 0-dim tensor, in place."""
-    check_inplace(self)
-    if isinstance(value, Tensor):
-        if value.ndim:
-            raise RuntimeError(
-                "fill_ only supports 0-dimension value tensor but got tensor with "
-                f"{value.ndim} dimensions."
-            )
-        return copy_(self, value)
-    return copy_(self, from_host(to_host(value, self.dtype)))
-
-
-@composite(name="zero_")
-def zero_(self: Tensor) -> Tensor:
-    """Fill with zeros, in place."""
-    return fill_(self, 0)
 
 
 __all__ = ["to"]

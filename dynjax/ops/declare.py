@@ -176,7 +176,7 @@ class Op:
         kernel_key = (self, default, shape_key)
         grad_name = self.grad_name
         if callable(grad_name):
-            grad_name = grad_name(self._arguments(plan))
+            grad_name = grad_name(self._arguments(plan, values))
         made: dict[str, Any] = {}
         saves = self.saves
         if saves is None and any(
@@ -203,11 +203,15 @@ class Op:
             step.views = [self._view_step(kernel, plan, k) for k in range(len(step.kinds))]
         return step
 
-    def _arguments(self, plan: list[tuple]) -> dict[str, Any]:
-        return {
-            p.name: entry[1] if entry[0] in ("static", "constant") else ...
-            for p, entry in zip(self.params, plan, strict=True)
-        }
+    def _arguments(self, plan: list[tuple], values: list[Value]) -> dict[str, Any]:
+        """What `grad_name` may look at: static values; of a tensor, its shape and type."""
+        given: dict[str, Any] = {}
+        for p, entry in zip(self.params, plan, strict=True):
+            if entry[0] == "tensor":
+                given[p.name] = values[entry[1]].kind
+            else:
+                given[p.name] = entry[1] if entry[0] in ("static", "constant") else ...
+        return given
 
     def _describe(self, plan: list[tuple]) -> tuple:
         """The static arguments that differ from their defaults, for pictures and explanations."""
@@ -234,7 +238,7 @@ class Op:
         def number(x: Any, p: Param) -> Any:
             if common is not None and p.name in promoted:
                 return jnp.asarray(x).astype(common.np)
-            if floating:
+            if floating and not (isinstance(x, complex) and not compute.is_complex):
                 return jnp.asarray(x).astype(compute.np)
             return jnp.asarray(x)
 

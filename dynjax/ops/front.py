@@ -7,9 +7,11 @@ Whatever is new, or unusual, goes to the operation's `slow`.
 # ruff: noqa: E501  (templates of source lines)
 from __future__ import annotations
 
+import functools
 import inspect
 import linecache
 from collections.abc import Callable
+from types import CodeType
 from typing import Any
 
 from ..autograd.dispatch import into
@@ -22,16 +24,26 @@ from ..tensor.tensor import Tensor as TensorHandle
 from ..tensor.tensor import wrap
 from .kinds import number_key
 
+_new = object.__new__
+
 
 def attach_view(base: TensorHandle, view: TensorHandle, step: Step, k: int, grad: bool) -> None:
     """Make a view operation's result share its base's storage."""
-    alias = base._alias or share(base)
-    family = base if alias.base is None else alias.base
-    made = view._alias = Alias(alias.storage, family, (*alias.chain, step.views[k]), grad)
+    alias = base._alias
+    if alias is None:
+        alias = share(base)
+    family = alias.base
+    storage = alias.storage
+    made = view._alias = _new(Alias)
+    made.storage = storage
+    made.base = base if family is None else family
+    made.chain = (*alias.chain, step.views[k])
+    made.seen = storage.stamp
+    made.tracked = grad
     made.silent = alias.silent
-    if len(step.views) > 1:
-        made.many = (step.kernel.grad_name, k)
-    view._v.watch = alias.storage.watch()
+    made.plain = False
+    made.many = None if len(step.views) == 1 else (step.kernel.grad_name, k)
+    view._v.watch = (storage, storage.version)
 
 
 def _many(trace: Trace, step: Step, base: Any) -> Any:
@@ -43,24 +55,24 @@ def _many(trace: Trace, step: Step, base: Any) -> Any:
 
 
 _TENSOR = """\
-        v_{p} = {p}._v if (a := {p}._alias) is None or a.seen == a.storage.stamp else _refresh({p})
-        r_{p} = v_{p}.idx if v_{p}.trace is tr else tr.enter(v_{p})
+        v_{p} = {p}._v if (_a := {p}._alias) is None or _a.seen == _a.storage.stamp else _refresh({p})
+        r_{p} = v_{p}.idx if v_{p}.trace is _tr else _tr.enter(v_{p})
 """
 _OPTIONAL = """\
         if {p} is None:
             r_{p} = None
         else:
-            v_{p} = {p}._v if (a := {p}._alias) is None or a.seen == a.storage.stamp else _refresh({p})
-            r_{p} = v_{p}.idx if v_{p}.trace is tr else tr.enter(v_{p})
+            v_{p} = {p}._v if (_a := {p}._alias) is None or _a.seen == _a.storage.stamp else _refresh({p})
+            r_{p} = v_{p}.idx if v_{p}.trace is _tr else _tr.enter(v_{p})
 """
 _OPERAND = """\
-        c = {p}.__class__
-        if c is _Tensor or c is _Parameter:
-            v_{p} = {p}._v if (a := {p}._alias) is None or a.seen == a.storage.stamp else _refresh({p})
-            r_{p} = v_{p}.idx if v_{p}.trace is tr else tr.enter(v_{p})
-        elif c is float and {p} != 0.0 and {p} != 1.0:
+        _c = {p}.__class__
+        if _c is _Tensor or _c is _Parameter:
+            v_{p} = {p}._v if (_a := {p}._alias) is None or _a.seen == _a.storage.stamp else _refresh({p})
+            r_{p} = v_{p}.idx if v_{p}.trace is _tr else _tr.enter(v_{p})
+        elif _c is float and {p} != 0.0 and {p} != 1.0:
             r_{p} = float
-        elif c is float or c is int:
+        elif _c is float or _c is int:
             r_{p} = _number_key({p})
         elif {p} is None:
             r_{p} = None
@@ -72,21 +84,21 @@ _NUMBER = """\
 """
 _TENSORS = """\
         r_{p} = []
-        for t in {p}:
-            v = t._v if (a := t._alias) is None or a.seen == a.storage.stamp else _refresh(t)
-            r_{p}.append(v.idx if v.trace is tr else tr.enter(v))
+        for _t in {p}:
+            _v = _t._v if (_a := _t._alias) is None or _a.seen == _a.storage.stamp else _refresh(_t)
+            r_{p}.append(_v.idx if _v.trace is _tr else _tr.enter(_v))
         r_{p} = tuple(r_{p})
 """
 _SINGLE = """\
-    v = _new(_Value)
-    v.trace = tr
-    v.idx = step.base
-    v.kind = step.kind
-    v.array = v.node = v.watch = None
-    tr.vals.append(v)
-    t = _new(_Tensor)
-    t._v = v
-    t._alias = t._grad = t._meta = None
+    _v = _new(_Value)
+    _v.trace = _tr
+    _v.idx = _step.base
+    _v.kind = _step.kind
+    _v.array = _v.node = _v.watch = None
+    _tr.vals.append(_v)
+    _t = _new(_Tensor)
+    _t._v = _v
+    _t._alias = _t._grad = _t._meta = None
 """
 
 
@@ -118,14 +130,14 @@ def _signature(op: Any, names: dict[str, Any]) -> tuple[str, str]:
 def generate(op: Any) -> Callable:
     """The front function of an operation (of its params, out, view and slow)."""
     names: dict[str, Any] = {
-        "_op": op, "_state": state, "_slow": op.slow, "_refresh": refresh, "_new": object.__new__,
+        "_op": op, "_name": op.name, "_state": state, "_slow": op.slow, "_refresh": refresh,
+        "_new": _new,
         "_Value": Value, "_Tensor": TensorHandle, "_Parameter": Parameter, "_many": _many,
         "_number_key": number_key, "_into": into, "_attach": attach_view,
         "_generator": default_generator,
     }  # fmt: skip
     signature, args = _signature(op, names)
-    front = op.name if op.name.isidentifier() else "front"
-    lines = [f"def {front}({signature}):\n"]
+    lines = [f"def front({signature}):\n"]
     size = next((p for p in op.params if p.kind == "Size" and f"*{p.name}_" in signature), None)
     if size is not None:
         s = size.name
@@ -141,10 +153,8 @@ def generate(op: Any) -> Callable:
         call = ", ".join(
             f"{n}={n}" if p.keyword else n for n, p in zip(args.split(", "), op.params, strict=True)
         )
-        lines.append(
-            f"    if out is not None:\n        return _into(out, {front}({call}), {op.name!r})\n"
-        )
-    lines.append("    tr = _state.trace\n    try:\n")
+        lines.append(f"    if out is not None:\n        return _into(out, front({call}), _name)\n")
+    lines.append("    _tr = _state.trace\n    try:\n")
     key, numbers, statics = [], [], []
     for p in op.params:
         if p.kind == "Tensor":
@@ -172,35 +182,42 @@ def generate(op: Any) -> Callable:
             key.append(p.name)
             if p.kind in ("Ints", "Static"):  # 0 and False are equal, and different arguments
                 key.append(f"{p.name}.__class__")
-    lines.append(f"        step = tr.cur.next.get((_op, tr.grad, {', '.join(key)}))\n")
+    lines.append(f"        _step = _tr.cur.next.get((_op, _tr.grad, {', '.join(key)}))\n")
     lines.append(f"    except (AttributeError, TypeError):\n        return _slow({args})\n")
-    lines.append(f"    if step is None:\n        return _slow({args})\n")
+    lines.append(f"    if _step is None:\n        return _slow({args})\n")
     if numbers:
-        lines.append("    k = tr.cur.nnum\n")
+        lines.append("    _k = _tr.cur.nnum\n")
         for p in numbers:
             if p.kind == "Key":
                 lines.append(
-                    "    g = generator or _generator\n    tr.numbers[k] = g.key\n"
-                    "    tr.numbers[k + 1] = g.counter\n    g.counter += 1\n    k += 2\n"
+                    "    _g = generator or _generator\n    _tr.numbers[_k] = _g.key\n"
+                    "    _tr.numbers[_k + 1] = _g.counter\n    _g.counter += 1\n    _k += 2\n"
                 )
             else:
                 n = p.name
                 lines.append(
                     f"    if r_{n} is float or r_{n} is int:\n"
-                    f"        tr.numbers[k] = {n}\n        k += 1\n"
+                    f"        _tr.numbers[_k] = {n}\n        _k += 1\n"
                 )
-    lines.append("    tr.cur = step\n")
+    lines.append("    _tr.cur = _step\n")
     first = next((p.name for p in op.params if p.kind in ("Tensor", "Operand")), "None")
-    lines.append(f"    if step.wrap is not None:\n        return _many(tr, step, {first})\n")
+    lines.append(f"    if _step.wrap is not None:\n        return _many(_tr, _step, {first})\n")
     lines.append(_SINGLE)
     if op.view is not None:
-        lines.append(f"    _attach({first}, t, step, 0, tr.grad)\n")
-    lines.append("    return t\n")
+        lines.append(f"    _attach({first}, _t, _step, 0, _tr.grad)\n")
+    lines.append("    return _t\n")
     source = "".join(lines)
-    filename = f"<op {op.name}>"
-    linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
-    exec(compile(source, filename, "exec"), names)
-    function = names[front]
+    exec(_code(source), names)
+    function = names["front"]
+    function.__name__ = function.__qualname__ = op.name
     function.__doc__ = op.fn.__doc__
     function.__module__ = "dynjax"
     return function
+
+
+@functools.cache
+def _code(source: str) -> CodeType:
+    """The code of a front; operations with equal parameters share it, which halves import time."""
+    filename = f"<op {len(linecache.cache)}>"
+    linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
+    return compile(source, filename, "exec")

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
 from ..core.devices import as_device, jax_default
 from ..core.devices import device as Device
@@ -204,7 +204,7 @@ class Tensor:
 
     def _host(self) -> np.ndarray:
         array = self._array()
-        if isinstance(array, Tracer):
+        if isinstance(array, jax.core.Tracer):
             # JAX's own error names the transformation and the line.
             array.__array__()
         return np.asarray(array)
@@ -325,7 +325,7 @@ class Tensor:
         if value.kind.requires_grad and not value.kind.leaf:
             grad_name = self.grad_fn.name()
         array = runner.materialize(value)
-        if isinstance(array, Tracer):
+        if isinstance(array, jax.core.Tracer):
             return f"tensor({array!r})"
         return printing.format_tensor(
             np.asarray(array),
@@ -555,7 +555,7 @@ def from_host(array: np.ndarray, device: Device | None = None) -> Tensor:
 
 def from_jax(array: Any) -> Tensor:
     """A tensor of a jax.Array or tracer, without copying."""
-    if isinstance(array, Tracer):
+    if isinstance(array, jax.core.Tracer):
         device = jax_default()
     else:
         device = as_device(next(iter(array.devices())))
