@@ -188,14 +188,16 @@ class KernelNode(Node):
         return results
 
     def _check_versions(self) -> None:
-        watched = self.result if self.kernel.saves == "result" else self.values
-        for value in watched:
+        if self.kernel.saves == "result":
+            watched = [(v, (self, k)) for k, v in enumerate(self.result)]
+        else:
+            watched = [(v, self.edges[i]) for i, v in zip(self.needs, self.values, strict=True)]
+        for value, position in watched:
             watch = value.watch
             if watch is not None and watch[0].version != watch[1]:
                 kind = value.kind
                 place = ""
-                position = node_of(value) if kind.requires_grad and not kind.leaf else None
-                if position is not None:
+                if position is not None and not kind.leaf:
                     place = f", which is output {position[1]} of {position[0].name()},"
                 recorded = f" The operation was recorded at {self.source}." if self.source else ""
                 raise RuntimeError(

@@ -23,7 +23,7 @@ import numpy as np
 from ..core.config import config
 from ..core.devices import jax_default
 from . import explain
-from .lower import Lowered, lower, pack, unpack
+from .lower import Lowered, lower
 from .trace import Step, Trace, eager_trie, path_of, runner, state
 from .value import Value, concrete
 
@@ -42,7 +42,7 @@ class Program:
     """A compiled computation.
 
     Attributes:
-        run: the function, taking leaf arrays and, if any, the packed numbers; compiles when first
+        run: the function, taking leaf arrays and, if there are numbers, floats and ints; compiles when first
             called.
         donate: positions of arguments that it consumes.
         seconds: what compiling took, None before.
@@ -74,7 +74,7 @@ class Plan:
                 aliasable.append(k)
         self.aliasable = aliasable
         self.programs: dict[tuple[int, ...], Program] = {}
-        self.numbers: list | None = None
+        self.numbers: tuple | None = None
         self.packed: Any = None
         self.runs = 0
 
@@ -177,14 +177,15 @@ def _run(trace: Trace, live: list[Value]) -> None:
     leaves = list(trace.leaves)
     used = plan.lowered.leaves
     arrays = [leaves[k].array for k in used]
-    if not _plain.issuperset(map(type, arrays)) and _unusual(arrays):
+    types = set(map(type, arrays))
+    if not _plain.issuperset(types) and _unusual(arrays):
         return _run_plainly(trace, live, plan, leaves, arrays)
     donate = _donatable(plan, leaves, used, arrays)
     try:
         program = plan.programs.get(donate)
         if program is None:
             program = plan.programs[donate] = POLICIES[config.policy](plan, donate, trace)
-        if plan.runs:
+        if plan.runs and np.ndarray in types:
             _settle(leaves, used, arrays)
         plan.runs += 1
         _call(program, plan, arrays, trace, trace.numbers, live)
@@ -192,7 +193,7 @@ def _run(trace: Trace, live: list[Value]) -> None:
         salvage(trace, live, leaves, error)
 
 
-# Types of arrays that need no further look; a set look-up is much cheaper than isinstance of Tracer.
+# Array types that need no further look: a set look-up is far cheaper than isinstance of Tracer.
 _plain: set[type] = {np.ndarray}
 
 
@@ -255,13 +256,15 @@ def _call(
     """Run a program and put its results in place."""
     lowered = plan.lowered
     if lowered.floats or lowered.ints:
-        now = [numbers[i] for i in lowered.floats] + [numbers[i] for i in lowered.ints]
+        now = [numbers[i] for i in lowered.floats], [numbers[i] for i in lowered.ints]
         if now != plan.numbers:
-            n = len(lowered.floats)
-            plan.numbers, plan.packed = now, pack(now[:n], now[n:])
-        elif type(plan.packed) is np.ndarray:
-            plan.packed = jax.device_put(plan.packed)
-        arrays.append(plan.packed)
+            plan.numbers = now
+            both = (now[0], np.float64), (now[1], np.int64)
+            plan.packed = [np.array(group, dtype) for group, dtype in both if group]
+        elif type(plan.packed[0]) is np.ndarray:
+            with jax.enable_x64(True):  # the same as last time: send them once
+                plan.packed = jax.device_put(plan.packed)
+        arrays += plan.packed
     # Donated inputs are gone once it runs, so a Ctrl-C must not come between running and
     # committing: the call is made from C, where no signal is handled, straight into a list.
     sink: list[Any] = []
@@ -294,16 +297,19 @@ def _first_call(
     explain.report(trace, plan.lowered, program.seconds, len(programs.programs))
 
 
+def _numbers(lowered: Lowered, packed: Sequence[Any]) -> tuple[Any, Any]:
+    """The float and the int vector among the packed numbers; a kind without numbers has none."""
+    given = iter(packed)
+    return next(given) if lowered.floats else (), next(given) if lowered.ints else ()
+
+
 def _body(plan: Plan) -> Callable[..., list]:
     lowered = plan.lowered
-    n, n_floats, n_ints = len(lowered.leaves), len(lowered.floats), len(lowered.ints)
+    n = len(lowered.leaves)
 
     def dynjax_step(*args: Any) -> list:
         with jax.enable_x64(True):
-            floats = ints = ()
-            if n_floats or n_ints:
-                floats, ints = unpack(args[n], n_floats, n_ints)
-            return lowered.fn(args[:n], floats, ints)
+            return lowered.fn(args[:n], *_numbers(lowered, args[n:]))
 
     return dynjax_step
 
@@ -330,16 +336,14 @@ def interpret(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
     nothing.
     """
     lowered = plan.lowered
-    n, n_floats = len(lowered.leaves), len(lowered.floats)
+    n = len(lowered.leaves)
     steps = []
     for (kernel, refs, numbers), step in zip(lowered.program, lowered.steps, strict=True):
         steps.append((_kernel_program(kernel, step, trace), refs, numbers))
 
     def run(*args: Any) -> list[Any]:
         env = list(args[:n])
-        words = np.asarray(args[n]) if len(args) > n else np.zeros(0, np.uint32)
-        floats = words[: 2 * n_floats].view(np.float64)
-        ints = words[2 * n_floats :].view(np.int64)
+        floats, ints = map(np.asarray, _numbers(lowered, args[n:]))
         with jax.enable_x64(True):
             for program, refs, numbers in steps:
                 scalars = [floats[j] if is_float else ints[j] for is_float, j in numbers]

@@ -6,8 +6,6 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from .kernel import Kernel
 from .trace import Step
@@ -76,9 +74,10 @@ def lower(path: Sequence[Step], wanted: Sequence[int]) -> Lowered:
         for k, i in enumerate(range(step.base, step.n)):
             place[i] = first + k
         program.append((step.kernel, refs, tuple(numbers)))
-    distinct: dict[int, int] = {}
-    outputs = tuple(distinct.setdefault(place[g], len(distinct)) for g in goals)
-    results = tuple(distinct)
+    order = _updated_first(steps, place, len(leaves))
+    results = tuple(sorted({place[g] for g in goals}, key=order))
+    positions = {p: k for k, p in enumerate(results)}
+    outputs = tuple(positions[place[g]] for g in goals)
     avals = {}
     for base, kind in zip(entries, kinds, strict=True):
         avals[place[base]] = jax.ShapeDtypeStruct(kind.shape, kind.dtype.np)
@@ -104,19 +103,22 @@ def lower(path: Sequence[Step], wanted: Sequence[int]) -> Lowered:
     )  # fmt: skip
 
 
-def pack(floats: Sequence[float], ints: Sequence[int]) -> np.ndarray:
-    """All run-time numbers as one 32-bit host vector: it passes any 64-bit setting unchanged."""
-    return np.concatenate(
-        [np.array(floats, np.float64).view(np.uint32), np.array(ints, np.int64).view(np.uint32)]
-    )
+def _updated_first(
+    steps: Sequence[Step], place: dict[int, int], n_leaves: int
+) -> Callable[[int], tuple[int, int]]:
+    """The order of outputs: new contents of inputs first, in the order of those inputs.
 
-
-def unpack(packed: Any, n_floats: int, n_ints: int) -> tuple[Any, Any]:
-    """The float64 and int64 numbers inside a packed vector, as arrays."""
-    pairs = packed.reshape(-1, 2)
-    floats = jax.lax.bitcast_convert_type(pairs[:n_floats], jnp.float64)
-    ints = jax.lax.bitcast_convert_type(pairs[n_floats : n_floats + n_ints], jnp.int64)
-    return floats, ints
+    JAX pairs donated inputs with outputs of their shape in order; any other pairing makes XLA copy
+    every parameter before it may be overwritten.
+    """
+    updates = {}
+    for step in steps:
+        if step.kernel.updates:
+            for k, i in enumerate(range(step.base, step.n)):
+                source = place.get(step.refs[k], n_leaves)
+                if source < n_leaves:
+                    updates[place[i]] = source
+    return lambda position: (0, updates[position]) if position in updates else (1, position)
 
 
 def as_kernel(name: str, path: Sequence[Step], wanted: Sequence[int]) -> tuple[Kernel, Lowered]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..autograd.dispatch import assign, check_inplace, unwatched
+from ..engine.trace import state
 from ..tensor.tensor import Tensor, wrap
 
 
@@ -20,7 +21,7 @@ def inplace_form(function: Callable, name: str, keeps_input: bool = True) -> Cal
 
     def form(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         check_inplace(self)
-        source = unwatched(self) if keeps_input and self._v.kind.requires_grad else self
+        source = unwatched(self) if keeps_input and state.trace.grad else self
         return assign(self, function(source, *args, **kwargs), name)
 
     return _named(form, name)

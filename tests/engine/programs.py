@@ -43,7 +43,9 @@ def draw(seed: int, length: int = 14) -> list[tuple]:
     return program
 
 
-def run(program: list[tuple], library: Any, make: Callable, look: bool = True) -> list[Any]:
+def run(
+    program: list[tuple], library: Any, make: Callable, look: bool = True, data: bool = True
+) -> list[Any]:
     """Perform a program.
 
     Args:
@@ -51,6 +53,8 @@ def run(program: list[tuple], library: Any, make: Callable, look: bool = True) -
         library: torch, or dynjax.
         make: (NumPy array, requires_grad) -> leaf tensor.
         look: whether its "look" instructions read values (they never change what is computed).
+        data: whether to write through `.data` too. In PyTorch that silently changes what was
+            saved for backward; here it does not, so the two differ.
 
     Returns:
         What was seen, in order: types of errors, values, gradients, versions.
@@ -63,9 +67,11 @@ def run(program: list[tuple], library: Any, make: Callable, look: bool = True) -
         library.set_grad_enabled(True)
         for instruction in program:
             try:
-                _perform(instruction, library, make, pool, leaves, seen, look)
+                _perform(instruction, library, make, pool, leaves, seen, look, data)
             except (RuntimeError, IndexError, ValueError) as error:
                 seen.append((type(error).__name__, str(error)[:30]))
+                if instruction[0] == "backward":
+                    break  # PyTorch has freed some of the graph by now; here it is as it was
     finally:
         library.set_grad_enabled(before)
     for t in pool:
@@ -84,7 +90,7 @@ def _values(t: Any) -> np.ndarray:
 
 def _perform(
     instruction: tuple, library: Any, make: Callable, pool: list, leaves: list, seen: list,
-    look: bool,
+    look: bool, data: bool,
 ) -> None:  # fmt: skip
     kind = instruction[0]
     if kind == "leaf":
@@ -122,7 +128,7 @@ def _perform(
         if x.ndim:
             x[c % x.shape[0]] = number if b % 2 else x[0]
     elif kind == "data":
-        if b % 2:
+        if b % 2 and data:
             x.data.mul_(0.5)
         else:
             x.detach().add_(1.0)
@@ -154,14 +160,18 @@ def _view(x: Any, c: int) -> Any:
 
 def equal(first: list[Any], second: list[Any], rtol: float = 1e-5) -> bool:
     """Whether two runs saw the same."""
-    return len(first) == len(second) and all(map(lambda p: _same(*p, rtol), zip(first, second)))
+    return len(first) == len(second) and all(
+        _same(a, b, rtol) for a, b in zip(first, second, strict=True)
+    )
 
 
 def _same(a: Any, b: Any, rtol: float) -> bool:
     if a is None or b is None:
         return a is b
     if isinstance(a, tuple) or isinstance(b, tuple):
-        return type(a) is type(b) and len(a) == len(b) and all(_same(x, y, rtol) for x, y in zip(a, b))
+        if type(a) is not type(b) or len(a) != len(b):
+            return False
+        return all(_same(x, y, rtol) for x, y in zip(a, b, strict=True))
     if isinstance(a, (np.ndarray, float)):
         return np.shape(a) == np.shape(b) and np.allclose(a, b, rtol, 1e-5, equal_nan=True)
     return a == b
