@@ -11,6 +11,7 @@ class Config:
 
     Attributes:
         node_budget: operations a trace may hold before it is flushed on its own.
+        max_results: results past which a trace runs operation by operation, not as one program.
         max_programs: compiled programs kept (least recently used goes).
         max_steps: recorded trie positions kept over all traces.
         max_kernels: operations with settled types kept.
@@ -18,7 +19,8 @@ class Config:
         policy: how traces run: "compile" each whole, or "interpret" operation by operation.
     """
 
-    node_budget: int = 4096
+    node_budget: int = 1024
+    max_results: int = 128
     max_programs: int = 512
     max_steps: int = 400_000
     max_kernels: int = 20_000

@@ -42,8 +42,8 @@ class Program:
     """A compiled computation.
 
     Attributes:
-        run: the function, taking leaf arrays and, if there are numbers, floats and ints; compiles when first
-            called.
+        run: the function, taking leaf arrays, then the floats and ints if there are any; compiles
+            when first called.
         donate: positions of arguments that it consumes.
         seconds: what compiling took, None before.
     """
@@ -184,7 +184,7 @@ def _run(trace: Trace, live: list[Value]) -> None:
     try:
         program = plan.programs.get(donate)
         if program is None:
-            program = plan.programs[donate] = POLICIES[config.policy](plan, donate, trace)
+            program = plan.programs[donate] = _policy(plan)(plan, donate, trace)
         if plan.runs and np.ndarray in types:
             _settle(leaves, used, arrays)
         plan.runs += 1
@@ -363,6 +363,17 @@ def _kernel_program(kernel: Any, step: Step, trace: Trace) -> Program:
 
 
 POLICIES = {"compile": compile_whole, "interpret": interpret}
+
+
+def _policy(plan: Plan) -> Callable[[Plan, tuple[int, ...], Trace], Program]:
+    """The policy for a plan: the one in force, but never a whole compile that takes minutes.
+
+    XLA's CPU computes a chain of cheap operations again for each of its results, in code of
+    quadratic length: 200 sines whose values are all kept compile for 27 s, 32 ms if only the last
+    is. A graph kept for a later backward is such a chain.
+    """
+    many = len(plan.lowered.out_avals) > config.max_results
+    return POLICIES["interpret" if many else config.policy]
 
 
 def _made_on(lowered: Lowered) -> Any:

@@ -129,7 +129,7 @@ def _cause(trace: Any) -> tuple[str, Step | None]:
     known = [s for s in step.parent.next.values() if s is not step]
     place = step if step.source is not None else _next_with_source(trace.cur, step)
     if not known:
-        if step.depth == 1:
+        if step.parent.parent is None:
             return "the first trace of this mode", place
         return f"the trace goes on past any known one with {_event(step)}", place
     nearest = min(known, key=lambda s: _distance(s.key, step.key))

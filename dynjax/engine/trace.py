@@ -32,7 +32,7 @@ class Step:
         refs: the kernel's array inputs, as value indices.
         numbers: the kernel's number inputs, as indices into the trace's numbers.
         kinds, kind: what it yields; the first of them.
-        base: index of its first result. n, nnum, depth: values, numbers, events up to here.
+        base: index of its first result. n, nnum, depth: values, numbers, operations up to here.
         inputs: leaves up to here.
         args: the static arguments, for the tape's pictures and messages.
         source, module_path: where the user's code recorded it first.
@@ -62,7 +62,7 @@ class Trie:
     """The recorded traces of one mode, bounded: past `config.max_steps` it starts afresh.
 
     Args:
-        budget: how many events a trace may hold before it is flushed.
+        budget: how many operations a trace may hold before it is flushed.
         eager: operations run at once; nothing is remembered, so that every one takes the slow way.
     """
 
@@ -80,7 +80,7 @@ class Trie:
         step.next, step.programs = {}, {}
         step.refs, step.numbers, step.kinds, step.kind = (), (), (), None
         step.base = step.n = parent.n
-        step.nnum, step.depth, step.inputs = parent.nnum, parent.depth + 1, parent.inputs
+        step.nnum, step.depth, step.inputs = parent.nnum, parent.depth, parent.inputs
         step.args, step.source, step.module_path = None, None, ""
         step.wrap = step.views = None
         return step
@@ -231,6 +231,7 @@ class Trace:
         """Hang a new kernel step under the current position (which it does not move)."""
         step = self.trie.grow(self.cur, key)
         step.kernel, step.refs, step.args = kernel, refs, args
+        step.depth += 1
         step.numbers = tuple(range(step.nnum, step.nnum + len(kernel.numbers)))
         step.nnum += len(kernel.numbers)
         device = _device_of(kernel, values)

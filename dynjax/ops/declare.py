@@ -23,7 +23,7 @@ from ..core import dtypes
 from ..engine.kernel import Kernel, kernels
 from ..engine.random import default_generator, make_key
 from ..engine.trace import Step, Trace, runner, state
-from ..engine.value import Value
+from ..engine.value import Kind, Value, concrete
 from ..tensor.storage import ViewStep
 from ..tensor.tensor import Tensor as TensorHandle
 from ..tensor.tensor import value_of, wrap
@@ -172,8 +172,20 @@ class Op:
         plan: list[tuple],
         numbers: list[Any],
     ) -> Step:
-        default = dtypes.get_default_dtype()
-        kernel_key = (self, default, shape_key)
+        kernel, structure = self._kernel(shape_key, values, plan, numbers)
+        refs = tuple([trace.ref(v) for v in values])
+        step = trace.add(key, kernel, refs, values, trace.grad, args=self._describe(plan))
+        if structure is not None:
+            step.wrap = self.result_type._make if self.returns else structure
+        if self.view is not None:
+            step.views = [self._view_step(kernel, plan, k) for k in range(len(step.kinds))]
+        return step
+
+    def _kernel(
+        self, shape_key: tuple, values: list[Value], plan: list[tuple], numbers: list[Any]
+    ) -> tuple[Kernel, Callable | None]:
+        """The kernel of a call, and the sequence type of its results (None for one result)."""
+        kernel_key = (self, dtypes.get_default_dtype(), shape_key)
         grad_name = self.grad_name
         if callable(grad_name):
             grad_name = grad_name(self._arguments(plan, values))
@@ -192,16 +204,13 @@ class Op:
             return Kernel(self.name, kernel_key, fn, avals, kinds, grad_name=grad_name, saves=saves)
 
         kernel = kernels.get(kernel_key, make)
-        refs = tuple([trace.ref(v) for v in values])
-        step = trace.add(key, kernel, refs, values, trace.grad, args=self._describe(plan))
-        kernel_result = _results.get(kernel)
-        if kernel_result is None:
-            kernel_result = _results[kernel] = made.get("result", "one")
-        if kernel_result != "one":
-            step.wrap = self.result_type._make if self.returns else kernel_result
-        if self.view is not None:
-            step.views = [self._view_step(kernel, plan, k) for k in range(len(step.kinds))]
-        return step
+        if kernel not in _results:
+            _results[kernel] = made.get("result")
+        return kernel, _results[kernel]
+
+    def later_view(self, kind: Kind, *statics: Any) -> LaterView:
+        """How to read and write a view of a tensor of this kind, settled when it is needed."""
+        return LaterView(self, kind, statics)
 
     def _arguments(self, plan: list[tuple], values: list[Value]) -> dict[str, Any]:
         """What `grad_name` may look at: static values; of a tensor, its shape and type."""
@@ -335,7 +344,34 @@ class Op:
         return ViewStep(read, write)
 
 
-# What each kernel's body returned: one array, a tuple or a list.
+class LaterView:
+    """As ViewStep, for a view whose value is known already: its kernels are made if ever used."""
+
+    __slots__ = ("op", "kind", "statics", "step")
+
+    def __init__(self, op: Op, kind: Kind, statics: tuple) -> None:
+        self.op, self.kind, self.statics, self.step = op, kind, statics, None
+
+    def _settled(self) -> ViewStep:
+        if self.step is None:
+            base = concrete(None, self.kind)
+            plan = [("tensor", 0, _category(base)), *(("static", x) for x in self.statics)]
+            key = ((self.kind.shape, self.kind.dtype), *map(typed, self.statics))
+            kernel, _ = self.op._kernel(key, [base], plan, [])
+            self.step = self.op._view_step(kernel, plan, 0)
+        return self.step
+
+    @property
+    def read(self) -> Kernel:
+        """The kernel from base to view."""
+        return self._settled().read
+
+    def write(self) -> Kernel:
+        """The kernel from (base, new view) to new base."""
+        return self._settled().write()
+
+
+# What each kernel's body returned: a tuple or a list, None for one array.
 _results: weakref.WeakKeyDictionary[Kernel, Any] = weakref.WeakKeyDictionary()
 
 _HALF = (dtypes.float16, dtypes.bfloat16)

@@ -29,6 +29,14 @@ _new = object.__new__
 
 def attach_view(base: TensorHandle, view: TensorHandle, step: Step, k: int, grad: bool) -> None:
     """Make a view operation's result share its base's storage."""
+    made = attach_known(base, view, step.views[k])
+    made.tracked = grad
+    if len(step.views) > 1:
+        made.many = (step.kernel.grad_name, k)
+
+
+def attach_known(base: TensorHandle, view: TensorHandle, how: Any) -> Alias:
+    """Make a tensor a view of another; `how` is a ViewStep or a LaterView."""
     alias = base._alias
     if alias is None:
         alias = share(base)
@@ -37,13 +45,14 @@ def attach_view(base: TensorHandle, view: TensorHandle, step: Step, k: int, grad
     made = view._alias = _new(Alias)
     made.storage = storage
     made.base = base if family is None else family
-    made.chain = (*alias.chain, step.views[k])
+    made.chain = (*alias.chain, how)
     made.seen = storage.stamp
-    made.tracked = grad
+    made.tracked = True
     made.silent = alias.silent
     made.plain = False
-    made.many = None if len(step.views) == 1 else (step.kernel.grad_name, k)
+    made.many = None
     view._v.watch = (storage, storage.version)
+    return made
 
 
 def _many(trace: Trace, step: Step, base: Any) -> Any:

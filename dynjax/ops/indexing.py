@@ -15,12 +15,17 @@ import operator
 from functools import lru_cache
 from typing import Any
 
+import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
+from ..engine.trace import state
+from ..engine.value import concrete, kind_of
 from ..tensor.tensor import Tensor as Array
-from ..tensor.tensor import from_host, to_host
-from .declare import Bool, Ints, Operand, Tensor, Tensors, composite, op
+from ..tensor.tensor import from_host, to_host, value_of, wrap
+from .declare import OPS, Bool, Ints, Operand, Tensor, Tensors, composite, op
+from .front import attach_known
 from .inplace import inplace_form
 from .scatter import addresses, set_at
 from .views import alias, basic_index
@@ -42,10 +47,44 @@ def getitem(input: Any, index: Any) -> Any:
         return index_at(input, (index,), (0,))
     basic, tensors = parse(index, input.shape)
     if basic is not None:
-        input = basic_index(input, basic) if basic else alias(input)
+        if not basic:
+            input = alias(input)
+        else:
+            rows = _rows_at_hand(input, basic)
+            input = basic_index(input, basic) if rows is None else rows
     if not tensors:
         return input
     return index_at(input, *_positions(tensors))
+
+
+def _rows_at_hand(input: Any, basic: tuple) -> Any:
+    """Some rows of data that is there already, as a view; None where the index is recorded.
+
+    A loop over minibatches (`x[i:i + 32]`) has other positions every time. Recorded, each would be
+    a program of its own; taken on the host, without a copy, they are inputs of the same one.
+    """
+    first = basic[0]
+    if first is None or (type(first) is tuple and first[1] == input.shape[0]):
+        return None
+    value, trace = value_of(input), state.trace
+    kind = value.kind
+    if value.trace is not None or kind.requires_grad or not input.is_cpu or value in trace.leaves:
+        return None
+    if value.array is None or isinstance(value.array, jax.core.Tracer):
+        return None
+    part = np.asarray(
+        np.asarray(value.array)[tuple([_numpy_item(item) for item in basic])]
+    )
+    rows = wrap(concrete(part, kind_of(part.shape, kind.dtype, kind.device)))
+    attach_known(input, rows, OPS["basic_index"].later_view(kind, basic))
+    return rows
+
+
+def _numpy_item(item: Any) -> Any:
+    if type(item) is not tuple:
+        return item
+    start, count, step = item
+    return slice(start, start + count * step, step)
 
 
 def parse(index: Any, shape: tuple[int, ...]) -> tuple[tuple | None, tuple]:
