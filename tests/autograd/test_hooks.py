@@ -5,7 +5,6 @@ import pytest
 
 import dynjax
 
-
 ACCUMULATE = "torch::autograd::AccumulateGrad"
 
 
