@@ -11,7 +11,7 @@ import functools
 import inspect
 import linecache
 from collections.abc import Callable
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any
 
 from ..autograd.dispatch import into
@@ -137,7 +137,32 @@ def _signature(op: Any, names: dict[str, Any]) -> tuple[str, str]:
 
 
 def generate(op: Any) -> Callable:
-    """The front function of an operation (of its params, out, view and slow)."""
+    """The front function of an operation (of its params, out, view and slow).
+
+    Its code is generated when it is first called: most programs use few of all operations.
+    """
+    names: dict[str, Any] = {}
+    front = FunctionType(_unsettled.__code__, names, op.name)
+    front.__qualname__ = op.name
+    front.__doc__, front.__module__, front.__wrapped__ = op.fn.__doc__, "dynjax", op.fn
+
+    def settle(args: tuple, kwargs: dict) -> Any:
+        real = _settled(op)
+        names.update(real.__globals__, front=front)
+        front.__defaults__, front.__kwdefaults__ = real.__defaults__, real.__kwdefaults__
+        front.__code__ = real.__code__
+        return front(*args, **kwargs)
+
+    names["_settle"] = settle
+    return front
+
+
+def _unsettled(*args: Any, **kwargs: Any) -> Any:
+    return _settle(args, kwargs)  # noqa: F821  (a global of the function made with this code)
+
+
+def _settled(op: Any) -> FunctionType:
+    """A front whose code is made for the operation's arguments."""
     names: dict[str, Any] = {
         "_op": op, "_name": op.name, "_state": state, "_slow": op.slow, "_refresh": refresh,
         "_new": _new,
@@ -217,11 +242,7 @@ def generate(op: Any) -> Callable:
     lines.append("    return _t\n")
     source = "".join(lines)
     exec(_code(source), names)
-    function = names["front"]
-    function.__name__ = function.__qualname__ = op.name
-    function.__doc__ = op.fn.__doc__
-    function.__module__ = "dynjax"
-    return function
+    return names["front"]
 
 
 @functools.cache

@@ -71,7 +71,8 @@ def run(
             except (RuntimeError, IndexError, ValueError) as error:
                 seen.append((type(error).__name__, str(error)[:30]))
                 if instruction[0] == "backward":
-                    break  # PyTorch has freed some of the graph by now; here it is as it was
+                    leaves.clear()  # in PyTorch some have their gradient by now, and some of
+                    break  # the graph is freed; here all is as it was
     finally:
         library.set_grad_enabled(before)
     for t in pool:
