@@ -211,7 +211,7 @@ class MultiTensor:
         sizes = tuple(map(len, lists))
         n_written = sum(sizes[: len(self.writes)])
         statics = tuple([kwargs[name] for name in self.statics])
-        refs = tuple([v.idx if v.trace is trace else trace.enter(v) for v in values])
+        refs = trace.refs(values)
         key = (self, sizes, statics, refs)
         step = trace.cur.next.get(key)
         if step is None:
@@ -234,7 +234,7 @@ class MultiTensor:
         aliases = [t._alias for t in tensors[:n_written]]
         if None in aliases:
             aliases = [share(t) for t in tensors[:n_written]]
-        if step.args and all(a.plain for a in aliases):
+        if step.args and all([a.plain for a in aliases]):  # noqa: C419  (a list is quicker)
             # All of the tensors change, or none: an interrupted pass is finished first.
             rest = zip(tensors, aliases, results, strict=False)
             try:

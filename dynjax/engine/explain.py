@@ -132,7 +132,7 @@ def _cause(trace: Any) -> tuple[str, Step | None]:
         if step.parent.parent is None:
             return "the first trace of this mode", place
         return f"the trace goes on past any known one with {_event(step)}", place
-    nearest = min(known, key=lambda s: _distance(s.key, step.key))
+    nearest = min(reversed(known), key=lambda s: _distance(s.key, step.key))
     return _difference(nearest, step), place
 
 
@@ -153,7 +153,11 @@ def _event(step: Step) -> str:
 
 def _distance(a: Any, b: Any) -> int:
     if isinstance(a, Kind) and isinstance(b, Kind):
-        return (a.dtype != b.dtype) + (a.shape != b.shape) + (a.requires_grad != b.requires_grad)
+        if len(a.shape) == len(b.shape):
+            apart = sum(m != n for m, n in zip(a.shape, b.shape, strict=True))
+        else:
+            apart = 50
+        return apart + (a.dtype != b.dtype) + (a.requires_grad != b.requires_grad)
     if isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b):
         return sum(x != y for x, y in zip(a, b, strict=True))
     return 99

@@ -174,6 +174,25 @@ class Trace:
         """The index of any value in this trace."""
         return value.idx if value.trace is self else self.enter(value)
 
+    def refs(self, values: Sequence[Value]) -> tuple[int, ...]:
+        """The indices of many values: `ref` of each, with the known cases in line."""
+        leaves, out = self.leaves, []
+        add = out.append
+        for value in values:
+            if value.trace is self:
+                add(value.idx)
+                continue
+            idx = leaves.get(value)
+            if idx is None:
+                step = self.cur.next.get(value.kind)
+                if step is None or value.trace is not None or value.kind.requires_grad:
+                    idx = self.enter(value)
+                else:
+                    idx = leaves[value] = step.base
+                    self.cur = step
+            add(idx)
+        return tuple(out)
+
     def owns(self, value: Value) -> bool:
         """Whether the value already has an index here."""
         return value.trace is self or value in self.leaves
@@ -202,7 +221,7 @@ class Trace:
             trace = state.trace
             if trace is not self:
                 return trace.record(kernel, values, numbers, grad, mark, args)
-        refs = tuple([v.idx if v.trace is self else self.enter(v) for v in values])
+        refs = self.refs(values)
         grad = self.grad if grad is None else grad
         key = (kernel, grad, mark, refs)
         step = self.cur.next.get(key)

@@ -105,7 +105,6 @@ def test_a_graph_that_differs_on_the_next_call():
     assert [program(n) for n in (1, 3, 2)] == [["sin"], ["sin"] * 3, ["sin"] * 2]
 
 
-@pytest.mark.xfail(reason="the tape shows the alias through which an in-place write goes")
 def test_a_write_in_place_is_an_operation():
     x = dynjax.tensor([1.0, 2.0], requires_grad=True)
     y = x * 3
