@@ -1,7 +1,6 @@
 """Graphs of recorded programs: `dynjax.graph` on the real tape."""
 
 import numpy as np
-import pytest
 
 import dynjax
 from dynjax import nn
