@@ -372,7 +372,14 @@ def _policy(plan: Plan) -> Callable[[Plan, tuple[int, ...], Trace], Program]:
     quadratic length: 200 sines whose values are all kept compile for 27 s, 32 ms if only the last
     is. A graph kept for a later backward is such a chain.
     """
-    many = len(plan.lowered.out_avals) > config.max_results
+    lowered = plan.lowered
+    kept = set(lowered.results)
+    first, chained = len(lowered.leaves), 0
+    read = {r for _, refs, _ in lowered.program for r in refs}
+    for kernel, _, _ in lowered.program:
+        chained += len(kernel.out_avals) == 1 and first in kept and first in read
+        first += len(kernel.out_avals)
+    many = chained > config.max_results
     return POLICIES["interpret" if many else config.policy]
 
 
