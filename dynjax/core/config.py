@@ -11,7 +11,8 @@ class Config:
 
     Attributes:
         node_budget: operations a trace may hold before it is flushed on its own.
-        max_results: results kept in the middle of a trace past which it runs operation by operation.
+        max_results: results kept in the middle of a trace, past which it runs operation by
+            operation.
         max_programs: compiled programs kept (least recently used goes).
         max_steps: recorded trie positions kept over all traces.
         max_kernels: operations with settled types kept.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import numpy as np
 
 from ..autograd.modes import no_grad
 from ..engine.executor import flush
@@ -14,7 +15,7 @@ from ..engine.kernel import Kernel, kernels
 from ..engine.trace import Trace, state
 from ..engine.value import concrete
 from ..nn.module import Module
-from ..tensor.tensor import Tensor, from_jax, value_of, wrap
+from ..tensor.tensor import Tensor, from_host, from_jax, value_of, wrap
 
 
 def to_jax(module: Module) -> tuple[Callable[..., Any], dict[str, jax.Array]]:
@@ -76,7 +77,8 @@ def from_function(fn: Callable[..., Any]) -> Callable[..., Any]:
 @contextlib.contextmanager
 def _apart() -> Iterator[None]:
     """A trace of its own, so that tracers never meet the caller's open trace."""
-    flush()
+    with jax.ensure_compile_time_eval():  # even inside somebody's jit, this is not part of it
+        flush()
     outer = state.trace
     state.trace = Trace(outer.trie, outer.grad)
     try:
@@ -106,7 +108,7 @@ def _tree(leaf: Callable, tree: Any) -> Any:
 def _to_tensor(x: Any) -> Any:
     if isinstance(x, Tensor) or not hasattr(x, "dtype"):
         return x
-    return from_jax(x)
+    return from_host(np.array(x)) if isinstance(x, (np.ndarray, np.generic)) else from_jax(x)
 
 
 def _to_array(x: Any) -> Any:

@@ -556,6 +556,9 @@ def from_host(array: np.ndarray, device: Device | None = None) -> Tensor:
 def from_jax(array: Any) -> Tensor:
     """A tensor of a jax.Array or tracer, without copying."""
     if isinstance(array, jax.core.Tracer):
+        # What was recorded before must not become part of the caller's transformation.
+        with jax.ensure_compile_time_eval():
+            runner.flush()
         device = jax_default()
     else:
         device = as_device(next(iter(array.devices())))

@@ -10,13 +10,11 @@ import itertools
 import types
 import warnings
 
-import jax
 import numpy as np
 import torch
 from torch.testing._internal.common_methods_invocations import op_db
 
 import dynjax
-from dynjax.interop.jax import to_jax
 from dynjax.ops.declare import NAMES
 
 # Their values differ by design (random numbers) or are not defined (`empty`).
@@ -142,7 +140,7 @@ def value_dtypes(op):
 
 
 def dynjax_function(op):
-    """dynjax's function for an entry; where PyTorch's is a wrapper, that wrapper around dynjax's."""
+    """dynjax's function for an entry; where PyTorch's is a wrapper, the same around dynjax's."""
     fn = op.op
     if isinstance(fn, types.FunctionType) and fn.__module__.startswith("torch.testing"):
         scope = {**fn.__globals__, "torch": _Root()}
