@@ -154,7 +154,9 @@ def _event(step: Step) -> str:
 def _distance(a: Any, b: Any) -> int:
     if isinstance(a, Kind) and isinstance(b, Kind):
         if len(a.shape) == len(b.shape):
-            apart = sum(m != n for m, n in zip(a.shape, b.shape, strict=True))
+            # Batches differ more often than features: leading dimensions count least.
+            pairs = zip(a.shape, b.shape, strict=True)
+            apart = sum(d for d, (m, n) in enumerate(pairs, 1) if m != n)
         else:
             apart = 50
         return apart + (a.dtype != b.dtype) + (a.requires_grad != b.requires_grad)
