@@ -41,7 +41,10 @@ def test_gradients_over_everything(name, pure):
     assert_gradient(getattr(torch, name), pure, X)
 
 
-@given(hnp.arrays(np.float32, (3, 4), elements=st.floats(-5, 5, width=32, allow_subnormal=False)), st.integers(0, 1))
+@given(
+    hnp.arrays(np.float32, (3, 4), elements=st.floats(-5, 5, width=32, allow_subnormal=False)),
+    st.integers(0, 1),
+)
 def test_logsumexp_and_running_sums(x, axis):
     assert_close(torch.logsumexp(make(x), axis), np.log(np.exp(x).sum(axis)), rtol=1e-4, atol=1e-4)
     assert_close(torch.cumsum(make(x), axis), np.cumsum(x, axis), rtol=1e-4, atol=1e-4)
@@ -101,7 +104,10 @@ def test_arg_extremes():
     assert torch.argmax(torch.tensor([1.0, math.nan, 5.0])).item() == 1
 
 
-@given(hnp.arrays(np.float32, 7, elements=st.floats(-5, 5, width=32, allow_subnormal=False)), st.integers(1, 7))
+@given(
+    hnp.arrays(np.float32, 7, elements=st.floats(-5, 5, width=32, allow_subnormal=False)),
+    st.integers(1, 7),
+)
 def test_median_is_the_lower_one(x, n):
     expected = np.sort(x[:n])[(n - 1) // 2]
     assert torch.median(make(x[:n])).item() == expected
