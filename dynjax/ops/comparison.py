@@ -13,7 +13,7 @@ from .declare import PROMOTE, Bool, Float, Operand, Tensor, composite, op
 
 
 def _comparison(name, fn, doc, aliases=(), ordered=True):
-    def body(input: Operand, other: Operand):
+    def body(input: Tensor, other: Operand):
         broadcast_shapes(input.shape, other.shape)
         check_kind(input, "c" if ordered else "", f"{name}_cpu")
         return fn(input, other)

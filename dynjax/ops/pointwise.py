@@ -225,14 +225,22 @@ def _scaled(x, alpha):
     return x * alpha.astype(x.dtype)
 
 
-def binary(name, fn, doc, *, types=PROMOTE, refused="", kernel="{}_cpu", **options):
-    """Declare a function of two broadcast operands, with its in-place and `out=` forms."""
+BOTH, INPUT = ("input", "other"), ("input",)
+
+
+def binary(name, fn, doc, *, types=PROMOTE, refused="", kernel="{}_cpu", tensors=(), **options):
+    """Declare a function of two broadcast operands, with its in-place and `out=` forms.
+
+    Args:
+        tensors: the operands (`BOTH`, `INPUT`) for which PyTorch takes no Python number.
+    """
 
     def body(input: Operand, other: Operand):
         broadcast_shapes(input.shape, other.shape)
         check_kind(input, refused, kernel.format(name))
         return fn(input, other)
 
+    body.__annotations__ |= dict.fromkeys(tensors, Tensor)
     options = {"inplace": True, "out": True} | options
     return op(name=name, types=types, doc=doc, **options)(body)
 
@@ -261,7 +269,7 @@ def sub(input: Operand, other: Operand, *, alpha: Number = None):
 
 
 @op(saves="nothing", types=PROMOTE, method=False, grad_name="RsubBackward1")
-def rsub(input: Operand, other: Operand, *, alpha: Number = None):
+def rsub(input: Tensor, other: Operand, *, alpha: Number = None):
     """other - alpha * input. Raises RuntimeError for bool."""
     return _subtract(other, input, alpha)
 
@@ -304,7 +312,7 @@ binary(
 )  # fmt: skip
 binary(
     "fmod", in_opmath(lambda a, b: lax.rem(*broadcast(a, b))),
-    "input - trunc(input / other) * other.", refused="bc",
+    "input - trunc(input / other) * other.", refused="bc", tensors=INPUT,
 )  # fmt: skip
 
 
@@ -445,18 +453,20 @@ def _refusing_complex(name, fn):
 
 # At a tie JAX's rule, as PyTorch's, gives each half of the gradient.
 maximum = binary(
-    "maximum", _refusing_complex("maximum", lax.max), "The larger one; NaN wins.", inplace=False
-)
+    "maximum", _refusing_complex("maximum", lax.max), "The larger one; NaN wins.", inplace=False,
+    tensors=BOTH,
+)  # fmt: skip
 minimum = binary(
-    "minimum", _refusing_complex("minimum", lax.min), "The smaller one; NaN wins.", inplace=False
-)
+    "minimum", _refusing_complex("minimum", lax.min), "The smaller one; NaN wins.", inplace=False,
+    tensors=BOTH,
+)  # fmt: skip
 binary(
     "fmax", lambda a, b: jnp.where((a >= b) | (b != b), a, b), "The larger one; NaN loses.",
-    refused="c", inplace=False,
+    refused="c", inplace=False, tensors=BOTH,
 )  # fmt: skip
 binary(
     "fmin", lambda a, b: jnp.where((a <= b) | (b != b), a, b), "The smaller one; NaN loses.",
-    refused="c", inplace=False,
+    refused="c", inplace=False, tensors=BOTH,
 )  # fmt: skip
 
 

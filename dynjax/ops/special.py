@@ -9,7 +9,7 @@ from jax import lax
 
 from .checks import check_kind, in_opmath
 from .declare import FLOAT, Float, Tensor, op
-from .pointwise import SPECIAL, binary, unary
+from .pointwise import BOTH, INPUT, SPECIAL, binary, unary
 
 # --- one argument -------------------------------------------------------------------------------
 
@@ -136,24 +136,38 @@ _hypot.defjvps(lambda t, result, a, b: t * a / result, lambda t, result, a, b: t
 
 binary(
     "atan2", in_opmath(_atan2), "The angle of the point (other, input).", types=FLOAT,
-    refused="c", aliases=("arctan2",),
+    refused="c", aliases=("arctan2",), tensors=BOTH,
 )  # fmt: skip
-binary("copysign", _copysign, "|input| with the sign of other.", types=FLOAT, refused="c")
-binary("heaviside", _heaviside, "The step function, and other where input is 0.", refused="c")
-binary("hypot", in_opmath(_hypot), "The length of (input, other).", refused="bic")
+binary(
+    "copysign", _copysign, "|input| with the sign of other.", types=FLOAT, refused="c",
+    tensors=INPUT,
+)  # fmt: skip
+binary(
+    "heaviside", _heaviside, "The step function, and other where input is 0.", refused="c",
+    tensors=BOTH,
+)  # fmt: skip
+binary(
+    "hypot", in_opmath(_hypot), "The length of (input, other).", refused="bic", tensors=BOTH,
+)  # fmt: skip
 binary(
     "logaddexp", in_opmath(jnp.logaddexp), "log(exp(input) + exp(other)).", refused="bi",
-    inplace=False,
+    inplace=False, tensors=BOTH,
 )  # fmt: skip
 binary(
     "logaddexp2", in_opmath(jnp.logaddexp2), "log2(2**input + 2**other).", refused="bic",
-    inplace=False,
+    inplace=False, tensors=BOTH,
 )  # fmt: skip
 binary(
     "xlogy", in_opmath(_xlogy), "input * log(other), and 0 where input is 0.", types=FLOAT,
     refused="c", module=SPECIAL,
 )  # fmt: skip
-binary("nextafter", _nextafter, "The next number from input towards other.", refused="bic")
-binary("gcd", jnp.gcd, "Greatest common divisor.", refused="bfc")
-binary("lcm", jnp.lcm, "Least common multiple.", refused="bfc")
-binary("ldexp", in_opmath(lambda a, b: a * jnp.exp2(b)), "input * 2**other.", types=FLOAT)
+binary(
+    "nextafter", _nextafter, "The next number from input towards other.", refused="bic",
+    tensors=BOTH,
+)  # fmt: skip
+binary("gcd", jnp.gcd, "Greatest common divisor.", refused="bfc", tensors=BOTH)
+binary("lcm", jnp.lcm, "Least common multiple.", refused="bfc", tensors=BOTH)
+binary(
+    "ldexp", in_opmath(lambda a, b: a * jnp.exp2(b)), "input * 2**other.", types=FLOAT,
+    tensors=BOTH,
+)  # fmt: skip
