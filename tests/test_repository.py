@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from dynjax.engine.executor import flush, programs
+from dynjax.engine.trace import lazy_trie, state
+
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "dynjax").rglob("*.py"))
 README = (ROOT / "README.md").read_text()
@@ -216,6 +219,10 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.M | re.S)
 
 def test_readme_snippets_run_and_print_what_is_shown():
     """Python blocks share one namespace; a text or mermaid block after one is what it prints."""
+    flush()
+    lazy_trie.clear()  # a reader's process has recorded and compiled nothing before
+    programs.programs.clear()
+    state.restart()
     namespace = {"__name__": "readme"}
     blocks = [(match[1], match[2]) for match in BLOCK.finditer(README)]
     checked = 0
