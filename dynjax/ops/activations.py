@@ -168,7 +168,7 @@ def hardshrink(input: Tensor, lambd: Float = 0.5):
     return jnp.where((input >= -lambd) & (input <= lambd), 0, input)
 
 
-@_smooth("softshrink_check")
+@_smooth("softshrink_check", out=True)
 def softshrink(input: Tensor, lambd: Float = 0.5):
     """x moved towards 0 by `lambd`, and 0 nearer to it. Raises RuntimeError if lambd < 0."""
     if lambd < 0:
@@ -254,7 +254,7 @@ def mish(input: Tensor):
     return input * jnp.tanh(jax.nn.softplus(input))
 
 
-@_smooth("GeluKernelImpl")
+@_smooth("GeluKernelImpl", out=True)
 def gelu(input: Tensor, *, approximate: Str = "none"):
     """x * (probability that a standard normal variable is below x).
 
@@ -332,11 +332,11 @@ def _normalised(name, fn, prepare=lambda x: x):
 
 
 softmax = op(
-    name="softmax", module=("torch", "special"), saves="result",
+    name="softmax", module=("torch", "special"), saves="result", out=True,
     doc="exp(x) / sum(exp(x)) along `dim`, in the type `dtype` if given.",
 )(_normalised("softmax", jax.nn.softmax))  # fmt: skip
 log_softmax = op(
-    name="log_softmax", module=("torch", "special"), saves="result",
+    name="log_softmax", module=("torch", "special"), saves="result", out=True,
     doc="log(softmax(x)) along `dim`, in the type `dtype` if given.",
 )(_normalised("log_softmax", jax.nn.log_softmax))  # fmt: skip
 _softmin = op(

@@ -38,6 +38,8 @@ def _adaptive(input, output_size, name) -> tuple[jax.Array, tuple[int, ...]]:
     if dims == 1 and len(values) != 1:
         raise RuntimeError(f"{name}() argument 'output_size' should contain one int (got "
                            f"{len(values)})")  # fmt: skip
+    if dims > 1 and not isinstance(output_size, int) and len(values) >= input.ndim:
+        raise ValueError(f"Input dimension should be at least {len(values) + 1}")
     if len(values) != dims:
         if "max" in name:
             raise RuntimeError(f"{name}(): internal error: output_size.size() must be {dims}")

@@ -207,6 +207,8 @@ def arange(start, end=None, step=1, *, dtype=None, **options):
     for value in (start, end, step):
         if not isinstance(value, (bool, int, float)):
             raise TypeError(f"arange(): argument 'end' must be Number, not {type(value).__name__}")
+    if dtype is None and isinstance(options.get("out"), Array):
+        dtype = options["out"].dtype
     if step == 0:
         raise RuntimeError("step must be nonzero")
     if not (math.isfinite(start) and math.isfinite(end)):
@@ -216,6 +218,8 @@ def arange(start, end=None, step=1, *, dtype=None, **options):
     whole = not any(isinstance(x, float) for x in (start, end, step))
     default = dtype_of(np.dtype(np.int64)) if whole else get_default_dtype()
     dtype = _dtype_or(dtype, default, "arange")
+    if not whole and not dtype.is_floating_point and int(step) == 0:
+        raise ValueError("step must be nonzero")
     count = -((start - end) // step) if whole else math.ceil((end - start) / step)
     values = start + step * np.arange(count, dtype=np.int64 if whole else np.float64)
     return finish("arange", values.astype(dtype.np), **options)

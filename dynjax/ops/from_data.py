@@ -100,9 +100,12 @@ def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None
 
 
 @composite(method=False)
-def scalar_tensor(s: Any, *, dtype: DType | None = None, device: Any = None) -> Tensor:
+def scalar_tensor(
+    s: Any, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """A 0-dim tensor of a number."""
-    return tensor(s, dtype=dtype or get_default_dtype(), device=device)
+    dtype = dtype or get_default_dtype()
+    return tensor(s, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 @composite(method=False)

@@ -15,7 +15,8 @@ import numpy as np
 from jax import lax
 
 from ..autograd.modes import no_grad
-from .checks import check_kind, in_opmath, reduced_dims, type_name
+from ..core.dtypes import get_default_dtype
+from .checks import check_kind, in_opmath, is_integral, reduced_dims, type_name
 from .declare import Float, Int, Ints, Number, Tensor, composite, op
 from .reductions import vector_norm_of
 
@@ -420,6 +421,9 @@ def local_response_norm(
     squares = jnp.pad(input * input, pads)
     channels = input.shape[1]
     total = sum(lax.slice_in_dim(squares, i, i + channels, axis=1) for i in range(size))
+    if is_integral(input):  # PyTorch's mean of integers is an integer
+        default = get_default_dtype().np
+        return input.astype(default) / ((total // size).astype(default) * alpha + k) ** beta
     return input / (total / size * alpha + k) ** beta
 
 

@@ -12,6 +12,7 @@ from .indexing import getitem, setitem
 
 _TORCH = NAMES["torch"]
 _NUMBERS = (bool, int, float, complex)
+_OPERANDS = (*_NUMBERS, Tensor)
 
 # operator -> (operation, whether it has a reflected form, in-place form)
 _BINARY = {
@@ -41,7 +42,7 @@ _COMMUTE = {"add", "mul", "and", "or", "xor"}
 
 def _reflected(front: Callable) -> Callable:
     def operator(self: Tensor, other: Any) -> Any:
-        return front(other, self) if isinstance(other, _NUMBERS) else NotImplemented
+        return front(other, self) if isinstance(other, _OPERANDS) else NotImplemented
 
     return operator
 

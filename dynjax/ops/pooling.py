@@ -468,7 +468,9 @@ def _declare_avg(dims: int) -> Callable:
 
         return avg_pool1d
 
-    @op(name=name, module="nn.functional", grad_name=f"AvgPool{dims}DBackward0", doc=doc)
+    grad_name = f"AvgPool{dims}DBackward0"
+
+    @op(name=name, module="nn.functional", out=True, grad_name=grad_name, doc=doc)
     def avg_pool(
         input: Tensor,
         kernel_size: Ints,

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..autograd.dispatch import into
 from ..tensor.tensor import from_host, to_host
 from .checks import broadcast, broadcast_shapes, scalar_name, type_name, wrap_dim
 from .declare import PROMOTE, Bool, Int, Operand, Str, Tensor, composite, op
@@ -467,22 +468,24 @@ def select_flat(input: Tensor, positions: Tensor):
 
 
 @composite
-def masked_select(input, mask):
+def masked_select(input, mask, *, out=None):
     """The elements where `mask` (broadcast against the input) is True, as a vector."""
     if mask.dtype.name != "bool":
         raise RuntimeError("masked_select: expected BoolTensor for mask")
     shape = broadcast_shapes(tuple(mask.shape), tuple(input.shape))
     positions = np.flatnonzero(np.broadcast_to(to_host(mask), shape))
-    return select_flat(expand(input, shape), from_host(positions))
+    selected = select_flat(expand(input, shape), from_host(positions))
+    return selected if out is None else into(out, selected, "masked_select")
 
 
 @composite
-def nonzero(input, *, as_tuple: bool = False):
+def nonzero(input, *, as_tuple: bool = False, out=None):
     """Where the input is not 0: a row of indices an element, or an index vector a dimension."""
     host = to_host(input)
     if as_tuple:
         return tuple(map(from_host, np.atleast_1d(host).nonzero()))
-    return from_host(np.argwhere(host))
+    found = from_host(np.argwhere(host))
+    return found if out is None else into(out, found, "nonzero")
 
 
 @composite

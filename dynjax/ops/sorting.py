@@ -4,6 +4,8 @@ Equal elements keep their order, whether or not `stable` is asked for. NaN count
 Results whose size is data (`unique`, `bincount`) are computed on the host.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -248,7 +250,7 @@ def unique_consecutive(input, return_inverse: bool = False, return_counts: bool 
     host = to_host(input)
     axis = 0 if dim is None else wrap_dim(dim, host.ndim)
     rows = host.reshape(-1) if dim is None else np.moveaxis(host, axis, 0)
-    flat = rows.reshape(len(rows), -1)
+    flat = rows.reshape(len(rows), math.prod(rows.shape[1:]))
     new = np.ones(len(rows), bool)
     new[1:] = (flat[1:] != flat[:-1]).any(1)
     starts = np.flatnonzero(new)

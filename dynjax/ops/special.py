@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .checks import check_kind, in_opmath
-from .declare import FLOAT, Float, Tensor, op
+from .checks import broadcast_shapes, check_kind, in_opmath, is_complex
+from .declare import FLOAT, SAME, Float, Tensor, op
 from .pointwise import BOTH, INPUT, SPECIAL, binary, unary
 
 # --- one argument -------------------------------------------------------------------------------
@@ -103,8 +103,15 @@ def _copysign(a, b):
     return jnp.where(a == 0, lax.stop_gradient(flipped), flipped)
 
 
-def _heaviside(a, b):
-    return jnp.where(a == 0, b, (a > 0).astype(a.dtype))
+@op(types=SAME, inplace=True, out=True)
+def heaviside(input: Tensor, values: Tensor):
+    """The step function, and `values` where input is 0; RuntimeError for other types."""
+    if is_complex(input) or is_complex(values):
+        raise RuntimeError("heaviside is not yet implemented for complex tensors.")
+    if input.dtype != values.dtype:
+        raise RuntimeError("heaviside is not yet implemented for tensors with different dtypes.")
+    broadcast_shapes(input.shape, values.shape)
+    return jnp.where(input == 0, values, (input > 0).astype(input.dtype))
 
 
 @jax.custom_jvp
@@ -141,10 +148,6 @@ binary(
 binary(
     "copysign", _copysign, "|input| with the sign of other.", types=FLOAT, refused="c",
     tensors=INPUT,
-)  # fmt: skip
-binary(
-    "heaviside", _heaviside, "The step function, and other where input is 0.", refused="c",
-    tensors=BOTH,
 )  # fmt: skip
 binary(
     "hypot", in_opmath(_hypot), "The length of (input, other).", refused="bic", tensors=BOTH,

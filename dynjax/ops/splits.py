@@ -5,8 +5,9 @@ One operation gives all pieces, so that its gradient is one concatenation.
 
 from jax import lax
 
+from ..tensor.tensor import Tensor as TensorHandle
 from .checks import wrap_dim
-from .declare import Int, Ints, Tensor, op
+from .declare import Int, Ints, Tensor, composite, op
 from .views import along, read_basic, write_basic
 
 
@@ -123,9 +124,23 @@ def _write_cut(base, new, indices_or_sections, dim=0, output=0):
     return write_basic(base, new, _tensor_split_cuts(base, indices_or_sections, dim)[output])
 
 
-@op(view=_write_cut, grad_name="SliceBackward0")
-def tensor_split(input: Tensor, indices_or_sections: Ints, dim: Int = 0):
-    """So many pieces of nearly equal size along `dim`, or pieces cut at the indices listed."""
+@composite
+def tensor_split(input, indices_or_sections, dim: int = 0):
+    """So many pieces of nearly equal size along `dim`, or pieces cut at the indices listed.
+
+    Indices may be a tensor, which is read on the host.
+    """
+    if isinstance(indices_or_sections, TensorHandle):
+        indices_or_sections = indices_or_sections.tolist()
+    return _pieces(input, indices_or_sections, dim)
+
+
+@op(
+    name="tensor_split", view=_write_cut, method=False, function=False,
+    grad_name="SliceBackward0",
+)  # fmt: skip
+def _pieces(input: Tensor, indices_or_sections: Ints, dim: Int):
+    """`tensor_split` with its indices or sections known."""
     return tuple(
         read_basic(input, cut) for cut in _tensor_split_cuts(input, indices_or_sections, dim)
     )
