@@ -272,7 +272,7 @@ def gelu(input: Tensor, *, approximate: Str = "none"):
     return 0.5 * input * (1 + jnp.tanh(inner))
 
 
-@_smooth("softplus_cpu")
+@_smooth("softplus_cpu", out=True)
 def softplus(input: Tensor, beta: Float = 1.0, threshold: Float = 20.0):
     """log(1 + exp(beta * x)) / beta, and x itself where beta * x is above `threshold`."""
     linear = input * beta > threshold

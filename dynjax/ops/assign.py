@@ -2,8 +2,9 @@
 
 import jax.numpy as jnp
 
+from ..tensor.tensor import Tensor as TensorHandle
 from .checks import is_complex
-from .declare import Operand, Tensor, op
+from .declare import Operand, Tensor, op, register
 from .scatter import check_overflow
 from .views import expanded_size
 
@@ -17,7 +18,7 @@ def copy(input: Tensor, src: Tensor):
     return jnp.broadcast_to(src.astype(input.dtype), input.shape)
 
 
-@op(method=False, function=False, inplace=True)
+@op(method=False, inplace=True)
 def fill(input: Tensor, value: Operand):
     """One number in every element."""
     if value.ndim:
@@ -33,3 +34,6 @@ def fill(input: Tensor, value: Operand):
 def zero(input: Tensor):
     """0 in every element."""
     return jnp.zeros(input.shape, input.dtype)
+
+
+register("torch", "zero_", TensorHandle.zero_)

@@ -218,8 +218,10 @@ def arange(start, end=None, step=1, *, dtype=None, **options):
     whole = not any(isinstance(x, float) for x in (start, end, step))
     default = dtype_of(np.dtype(np.int64)) if whole else get_default_dtype()
     dtype = _dtype_or(dtype, default, "arange")
-    if not whole and not dtype.is_floating_point and int(step) == 0:
+    if not dtype.is_floating_point and int(step) == 0:
         raise ValueError("step must be nonzero")
+    if not whole and not dtype.is_floating_point:
+        start, end, step, whole = int(start), int(end), int(step), True
     count = -((start - end) // step) if whole else math.ceil((end - start) / step)
     values = start + step * np.arange(count, dtype=np.int64 if whole else np.float64)
     return finish("arange", values.astype(dtype.np), **options)

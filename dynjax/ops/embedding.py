@@ -111,7 +111,7 @@ def embedding(
 
     Source: torch.nn.functional.embedding.
     """
-    padding_idx = _wrap_padding(padding_idx, weight.shape[0])
+    padding_idx = _wrap_padding(padding_idx, weight.shape[0] if weight.shape else 0)
     _renorm(weight, input, max_norm, norm_type)
     return _embedding(input, weight, padding_idx, scale_grad_by_freq)
 

@@ -508,11 +508,12 @@ def choose(condition: Tensor, input: Operand, other: Operand):
 
 
 @composite(method=False)
-def where(condition, input=None, other=None):
+def where(condition, input=None, other=None, *, out=None):
     """`input` where the condition is True, else `other`; given alone, the condition's `nonzero`."""
     if input is None and other is None:
         return nonzero(condition, as_tuple=True)
-    return choose(condition, input, other)
+    chosen = choose(condition, input, other)
+    return chosen if out is None else into(out, chosen, "where")
 
 
 @composite(name="where", function=False)
