@@ -132,14 +132,14 @@ def tensor_split(input, indices_or_sections, dim: int = 0):
     """
     if isinstance(indices_or_sections, TensorHandle):
         indices_or_sections = indices_or_sections.tolist()
-    return _pieces(input, indices_or_sections, dim)
+    return _split_at(input, indices_or_sections, dim)
 
 
 @op(
     name="tensor_split", view=_write_cut, method=False, function=False,
     grad_name="SliceBackward0",
 )  # fmt: skip
-def _pieces(input: Tensor, indices_or_sections: Ints, dim: Int):
+def _split_at(input: Tensor, indices_or_sections: Ints, dim: Int):
     """`tensor_split` with its indices or sections known."""
     return tuple(
         read_basic(input, cut) for cut in _tensor_split_cuts(input, indices_or_sections, dim)
