@@ -279,7 +279,7 @@ def softplus(input: Tensor, beta: Float = 1.0, threshold: Float = 20.0):
     return jnp.where(linear, input, jax.nn.softplus(jnp.where(linear, 0, input * beta)) / beta)
 
 
-@_smooth("log_sigmoid_cpu", grad_name="LogSigmoidBackward0")
+@_smooth("log_sigmoid_cpu", out=True, grad_name="LogSigmoidBackward0")
 def logsigmoid(input: Tensor):
     """log(sigmoid(x))."""
     return -jax.nn.softplus(-input)

@@ -346,7 +346,7 @@ def _linear_name(arguments):
     return "AddmmBackward0" if arguments["bias"] is not None else "MmBackward0"
 
 
-@op(module="nn.functional", grad_name=_linear_name)
+@op(module="nn.functional", out=True, grad_name=_linear_name)
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None):
     """`input @ weight.T + bias`, with a weight of shape (out, in), or (in,) for one output.
 
