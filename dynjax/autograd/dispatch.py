@@ -1,9 +1,9 @@
-"""Recording for tensors: in-place changes, `out=`, and operations over lists of tensors."""
+"""Recording for tensors: in-place changes, `out=`."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,9 +11,9 @@ import jax.numpy as jnp
 
 from ..engine.frames import user_stacklevel
 from ..engine.kernel import Kernel, kernels
-from ..engine.trace import runner, state
+from ..engine.trace import state
 from ..engine.value import Value, concrete
-from ..tensor.storage import alias_kernel, as_leaf, refresh, share, write
+from ..tensor.storage import alias_kernel, as_leaf, write
 from ..tensor.tensor import Tensor, value_of, wrap
 
 
@@ -171,128 +171,4 @@ def into(out: Tensor | Sequence[Tensor], result: Any, name: str) -> Any:
     return out
 
 
-class MultiTensor:
-    """One operation over lists of tensors that gives the written ones new values.
-
-    Args:
-        fn: pure JAX: takes every list, number (0-d float64) and static argument by keyword, and
-            returns a tuple of lists, in the order of `writes`.
-        writes, reads: names of the lists that it changes, and that it only reads.
-        numbers: names of run-time numbers; they never recompile.
-        statics: names of arguments that are part of what is compiled.
-        name: what pictures and messages call it.
-    """
-
-    def __init__(
-        self,
-        fn: Callable[..., tuple],
-        writes: Sequence[str],
-        reads: Sequence[str] = (),
-        numbers: Sequence[str] = (),
-        statics: Sequence[str] = (),
-        name: str | None = None,
-    ) -> None:
-        self.fn, self.name = fn, name or fn.__name__
-        self.writes, self.reads = tuple(writes), tuple(reads)
-        self.numbers, self.statics = tuple(numbers), tuple(statics)
-        self.lists = self.writes + self.reads
-
-    def __call__(self, **kwargs: Any) -> None:
-        trace = state.trace
-        if trace.trie.eager or trace.cur.depth >= trace.trie.budget():
-            runner.flush()
-            trace = state.trace
-        lists = [kwargs[name] for name in self.lists]
-        tensors = [t for group in lists for t in group]
-        values = [
-            t._v if (a := t._alias) is None or a.seen == a.storage.stamp else refresh(t)
-            for t in tensors
-        ]
-        sizes = tuple(map(len, lists))
-        n_written = sum(sizes[: len(self.writes)])
-        statics = tuple([kwargs[name] for name in self.statics])
-        refs = trace.refs(values)
-        key = (self, sizes, statics, refs)
-        step = trace.cur.next.get(key)
-        if step is None:
-            kernel = self._kernel(values, sizes, statics)
-            kinds = tuple(
-                v.kind if v.kind.leaf else v.kind.with_grad(False, False)
-                for v in values[:n_written]
-            )
-            direct = all(v.kind.leaf or not v.kind.requires_grad for v in values[:n_written])
-            step = trace.add(key, kernel, refs, values, False, args=direct, kinds=kinds)
-        base = trace.cur.nnum
-        for k, name in enumerate(self.numbers):
-            trace.numbers[base + k] = float(kwargs[name])
-        trace.cur = step
-        results = trace.results(step)
-        owners = trace.owners
-        for old, value in zip(values, results, strict=False):
-            if value.kind.leaf:
-                value.node = owners[value.idx] = old.node
-        aliases = [t._alias for t in tensors[:n_written]]
-        if None in aliases:
-            aliases = [share(t) for t in tensors[:n_written]]
-        if step.args and all([a.plain for a in aliases]):  # noqa: C419  (a list is quicker)
-            # All of the tensors change, or none: an interrupted pass is finished first.
-            rest = zip(tensors, aliases, results, strict=False)
-            try:
-                _put(rest)
-            except BaseException:
-                _put(rest)
-                raise
-        else:
-            for tensor, value in zip(tensors, results, strict=False):
-                write(tensor, value)
-        if trace.trie.eager:
-            runner.flush()
-
-    def _kernel(self, values: list[Value], sizes: tuple[int, ...], statics: Hashable) -> Kernel:
-        avals = [jax.ShapeDtypeStruct(v.kind.shape, v.kind.dtype.np) for v in values]
-        key = (
-            self.fn,
-            self.lists,
-            self.numbers,
-            sizes,
-            statics,
-            tuple((a.shape, a.dtype) for a in avals),
-        )
-
-        def fn(*args: Any) -> tuple:
-            given, start = {}, 0
-            for name, size in zip(self.lists, sizes, strict=True):
-                given[name] = list(args[start : start + size])
-                start += size
-            given.update(zip(self.numbers, args[start:], strict=True))
-            given.update(zip(self.statics, statics, strict=True))
-            return tuple(x for group in self.fn(**given) for x in group)
-
-        n_written = sum(sizes[: len(self.writes)])
-        return kernels.get(
-            key,
-            lambda: Kernel(
-                self.name, key, fn, avals, (float,) * len(self.numbers),
-                out_avals=tuple(avals[:n_written]), updates=True,
-            ),
-        )  # fmt: skip
-
-
-def _put(pairs: Iterator[tuple]) -> None:
-    """Make values the contents of their storages; nothing in the loop calls, so an interrupt falls
-    between two of them."""
-    for tensor, alias, value in pairs:
-        storage = alias.storage
-        storage.value = tensor._v = value
-        alias.seen = storage.stamp = storage.stamp + 1
-        storage.version = version = storage.version + 1
-        storage.writer = tensor
-        value.watch = (storage, version)
-
-
-def multi_tensor(fn: Callable[..., tuple], **options: Any) -> MultiTensor:
-    """An in-place operation over lists of tensors; see MultiTensor for the arguments."""
-    return MultiTensor(fn, **options)
-
-
-__all__ = ["as_leaf", "assign", "cast", "check_inplace", "into", "multi_tensor", "unwatched"]
+__all__ = ["as_leaf", "assign", "cast", "check_inplace", "into", "unwatched"]

@@ -10,7 +10,7 @@ import threading
 import time
 import warnings
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import repeat, starmap
 from sys import getrefcount
 from typing import Any
@@ -24,6 +24,7 @@ from ..core.config import config
 from ..core.devices import jax_default
 from . import explain
 from .lower import Lowered, lower
+from .pack import Pack, joined
 from .trace import Step, Trace, eager_trie, path_of, runner, state
 from .value import Value, concrete
 
@@ -35,6 +36,7 @@ _DEAD_RESULT = 3  # trace.vals, the loop variable, getrefcount's argument
 _DEAD_LEAF = 3  # trace.leaves, the list of leaves, getrefcount's argument
 _set_array = Value.array.__set__
 _set_trace = Value.trace.__set__
+_set_joined = Pack.array.__set__
 _LONE_ARRAY = 3  # Value.array, the list of arguments, getrefcount's argument
 
 
@@ -60,12 +62,31 @@ class Program:
 
 
 class Plan:
-    """How a trace that ends at one step with one set of live results is run."""
+    """How a trace that ends at one step with one set of live results is run.
 
-    __slots__ = ("lowered", "aliasable", "programs", "numbers", "packed", "runs")
+    Args:
+        lowered: the computation.
+        wanted: the indices of its live results.
+    """
 
-    def __init__(self, lowered: Lowered) -> None:
+    __slots__ = (
+        "lowered", "aliasable", "programs", "numbers", "packed", "runs", "policy", "joined",
+        "places", "alone", "outputs",
+    )  # fmt: skip
+
+    def __init__(self, lowered: Lowered, wanted: Sequence[int]) -> None:
         self.lowered = lowered
+        self.policy = _policy(lowered)
+        self.joined = joined(lowered)
+        if self.policy != "compile" or not self.joined.groups:
+            self.joined = None
+            self.alone, self.outputs, self.places = None, lowered.outputs, []
+        else:
+            # Of the wanted values: which leave alone, and as which results of the program.
+            position = {p: k for k, p in enumerate(self.joined.alone)}
+            self.alone = [k for k, p in enumerate(lowered.outputs) if p in position]
+            self.outputs = tuple(position[lowered.outputs[k]] for k in self.alone)
+            self.places = self.joined.places(lowered, wanted)
         free = [(a.shape, a.dtype) for a in lowered.out_avals]
         aliasable = []
         for k, kind in enumerate(lowered.kinds):
@@ -140,6 +161,10 @@ def materialize(value: Value) -> Any:
         trace = value.trace
         if trace is state.trace:
             flush()
+        elif type(trace) is Pack:
+            array = trace.take(value.idx)
+            if array is not None:  # else another thread has it and is about to store it
+                value.array, value.trace = array, None
         elif trace is None:
             raise RuntimeError("this tensor was to be computed by an operation that failed")
         else:
@@ -154,7 +179,7 @@ def _peek(trace: Trace, value: Value) -> None:
     numbers = dict(trace.numbers)
     lowered = lower(path, [value.idx])
     arrays = [materialize(leaves[k]) for k in lowered.leaves]
-    plan = Plan(lowered)
+    plan = Plan(lowered, [value.idx])
     program = compile_whole(plan, (), trace)
     copy = concrete(None, value.kind)
     try:
@@ -171,7 +196,7 @@ def _run(trace: Trace, live: list[Value]) -> None:
     key = (config.policy, *[v.idx for v in live])
     plan = step.programs.get(key)
     if plan is None:
-        plan = step.programs[key] = Plan(lower(path_of(step), key[1:]))
+        plan = step.programs[key] = Plan(lower(path_of(step), key[1:]), key[1:])
         if len(step.programs) > 64:
             step.programs.pop(next(iter(step.programs)))
     leaves = list(trace.leaves)
@@ -184,7 +209,7 @@ def _run(trace: Trace, live: list[Value]) -> None:
     try:
         program = plan.programs.get(donate)
         if program is None:
-            program = plan.programs[donate] = _policy(plan)(plan, donate, trace)
+            program = plan.programs[donate] = POLICIES[plan.policy](plan, donate, trace)
         if plan.runs and np.ndarray in types:
             _settle(leaves, used, arrays)
         plan.runs += 1
@@ -215,10 +240,28 @@ def _run_plainly(
         _call(Program(_body(plan), (), 0.0), plan, arrays, trace, trace.numbers, live)
 
 
-def _commit(live: list[Value], outs: Sequence[Any], outputs: tuple[int, ...]) -> None:
+def _prepared(plan: Plan, live: list[Value]) -> tuple[list[Value], Iterable[Any], list[Pack]]:
+    """What `_commit` will need: values that get an array of their own, what takes the place of the
+    trace for every live value, and the joined arrays' owners."""
+    if plan.alone is None:
+        return live, repeat(None), []
+    packs = [Pack(places) for places in plan.places]
+    home = {idx: pack for pack, places in zip(packs, plan.places) for idx in places}
+    return [live[k] for k in plan.alone], [home.get(v.idx) for v in live], packs
+
+
+def _commit(
+    live: list[Value],
+    outs: Sequence[Any],
+    outputs: tuple[int, ...],
+    alone: list[Value],
+    homes: Iterable[Any],
+    packs: list[Pack],
+) -> None:
     """Put results in place; loops in C, so that an interrupt comes before or after all of it."""
-    deque(map(_set_array, live, map(outs.__getitem__, outputs)), 0)
-    deque(map(_set_trace, live, repeat(None)), 0)
+    deque(map(_set_joined, packs, outs[len(outs) - len(packs) :]), 0)
+    deque(map(_set_array, alone, map(outs.__getitem__, outputs)), 0)
+    deque(map(_set_trace, live, homes), 0)
 
 
 def _donatable(
@@ -270,14 +313,15 @@ def _call(
     sink: list[Any] = []
     if program.seconds is None:
         _first_call(program, plan, arrays, trace, sink)
-        _commit(live, sink[0], lowered.outputs)
+        _commit(live, sink[0], plan.outputs, *_prepared(plan, live))
         return
+    prepared = _prepared(plan, live)
     try:
         with jax.enable_x64(True):
             sink.extend(starmap(program.run, (arrays,)))
     finally:
         if sink:
-            _commit(live, sink[0], lowered.outputs)
+            _commit(live, sink[0], plan.outputs, *prepared)
 
 
 def _first_call(
@@ -309,7 +353,8 @@ def _body(plan: Plan) -> Callable[..., list]:
 
     def dynjax_step(*args: Any) -> list:
         with jax.enable_x64(True):
-            return lowered.fn(args[:n], *_numbers(lowered, args[n:]))
+            results = lowered.fn(args[:n], *_numbers(lowered, args[n:]))
+            return results if plan.joined is None else plan.joined.apply(results)
 
     return dynjax_step
 
@@ -326,7 +371,7 @@ def compile_whole(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
         run = jax.jit(_body(plan), donate_argnums=donate, keep_unused=True, **place)
         return Program(run, donate)
 
-    return programs.get((lowered.key, donate), make)
+    return programs.get((lowered.key, donate, plan.joined), make)
 
 
 def interpret(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
@@ -365,14 +410,13 @@ def _kernel_program(kernel: Any, step: Step, trace: Trace) -> Program:
 POLICIES = {"compile": compile_whole, "interpret": interpret}
 
 
-def _policy(plan: Plan) -> Callable[[Plan, tuple[int, ...], Trace], Program]:
-    """The policy for a plan: the one in force, but never a whole compile that takes minutes.
+def _policy(lowered: Lowered) -> str:
+    """The policy for a trace: the one in force, but never a whole compile that takes minutes.
 
     XLA's CPU computes a chain of cheap operations again for each of its results, in code of
     quadratic length: 200 sines whose values are all kept compile for 27 s, 32 ms if only the last
     is. A graph kept for a later backward is such a chain.
     """
-    lowered = plan.lowered
     kept = set(lowered.results)
     first, chained = len(lowered.leaves), 0
     read = {r for _, refs, _ in lowered.program for r in refs}
@@ -380,7 +424,7 @@ def _policy(plan: Plan) -> Callable[[Plan, tuple[int, ...], Trace], Program]:
         chained += len(kernel.out_avals) == 1 and first in kept and first in read
         first += len(kernel.out_avals)
     many = chained > config.max_results
-    return POLICIES["interpret" if many else config.policy]
+    return "interpret" if many else config.policy
 
 
 def _made_on(lowered: Lowered) -> Any:

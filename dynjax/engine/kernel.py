@@ -30,11 +30,12 @@ class Kernel:
             inputs that its vjp reads).
         is_alias: results are the inputs unchanged.
         updates: results are new contents of the first inputs, which stay where it fails.
+        fleeting: results are mostly dropped without a look, as gradients are.
     """
 
     __slots__ = (
         "op", "grad_name", "key", "fn", "in_avals", "numbers", "out_avals", "saves", "is_alias",
-        "updates", "_vjps", "_needs", "__weakref__",
+        "updates", "fleeting", "_vjps", "_needs", "__weakref__",
     )  # fmt: skip
 
     def __init__(
@@ -49,6 +50,7 @@ class Kernel:
         saves: Any = None,
         is_alias: bool = False,
         updates: bool = False,
+        fleeting: bool = False,
         out_avals: tuple[jax.ShapeDtypeStruct, ...] | None = None,
     ) -> None:
         self.op = op
@@ -60,6 +62,7 @@ class Kernel:
         self.saves = saves
         self.is_alias = is_alias
         self.updates = updates
+        self.fleeting = fleeting
         self._vjps: dict = {}
         self._needs: dict = {}
         if out_avals is None:

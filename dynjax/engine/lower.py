@@ -137,6 +137,7 @@ def as_kernel(name: str, path: Sequence[Step], wanted: Sequence[int]) -> tuple[K
         fn,
         [jax.ShapeDtypeStruct(k.shape, k.dtype.np) for k in lowered.kinds],
         types,
+        fleeting=True,
         out_avals=lowered.out_avals,
     )
     return kernel, lowered

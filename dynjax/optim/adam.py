@@ -9,20 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..autograd import enable_grad
-from ..autograd.dispatch import multi_tensor
+from ..autograd.multi_tensor import MultiTensor
 from ..tensor.tensor import Tensor, from_host
-from ._update import (
-    StepCounts,
-    add,
-    all_or_nothing,
-    computing_dtype,
-    number,
-    numbers_for,
-    zeros_like,
-)
+from ._plan import Steps
+from ._update import add, computing_dtype, number, numbers_for, step_count, zeros_like
 from .optimizer import Optimizer, ParamsT, _to_scalar, check_exclusive, check_fused
 
 __all__ = ["Adam"]
+
+_MOMENTS = {False: ("exp_avg", "exp_avg_sq"), True: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")}
 
 
 class Adam(Optimizer):
@@ -119,10 +114,6 @@ class Adam(Optimizer):
         super().__init__(params, defaults)
         check_exclusive(fused=fused, foreach=foreach, differentiable=differentiable)
 
-    def _add_missing_attributes(self) -> None:
-        super()._add_missing_attributes()
-        self._counts = StepCounts()
-
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         for group in self.param_groups:
@@ -137,7 +128,7 @@ class Adam(Optimizer):
                 ours = self.state.get(param)
                 if ours and not isinstance(ours["step"], Tensor):
                     # Checkpoints of old versions hold the count as a number.
-                    ours["step"] = self._counts.make(float(ours["step"]), fused)
+                    ours["step"] = step_count(float(ours["step"]), fused)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update the parameters that have a gradient; the arguments are `Optimizer.step`'s."""
@@ -151,11 +142,12 @@ class Adam(Optimizer):
                 update(group, params)
         return loss
 
-    def _begin(self, param: Tensor, group: dict[str, Any], step: Tensor) -> dict[str, Any]:
+    def _begin(self, param: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         """The state of a parameter that was never updated."""
         if group["fused"]:
             check_fused(param)
-        names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")[: 3 if group["amsgrad"] else 2]
+        names = _MOMENTS[bool(group["amsgrad"])]
+        step = step_count(0.0, group["fused"])
         return {"step": step, **{name: zeros_like(param) for name in names}}
 
     def _update(self, group: dict[str, Any], candidates: list[Tensor]) -> None:
@@ -166,61 +158,39 @@ class Adam(Optimizer):
         params = [param for param in candidates if param._grad is not None]
         if not params:
             return
-        state = self.state
-        states = given = [state[param] for param in params]
-        if not all(states):
-            zero = self._counts.make(0.0, group["fused"])
-            given = [ours or self._begin(param, group, zero) for param, ours in zip(params, states)]
-        steps = [ours["step"] for ours in given]
-        uniform = True
-        for step in steps:
-            if step is not steps[0]:
-                uniform = False
-                break
-
+        amsgrad = bool(group["amsgrad"])
+        plan = self._plan(group, params, _MOMENTS[amsgrad], lambda param: self._begin(param, group))
         lr = number(group["lr"])
         beta1, beta2 = map(number, group["betas"])
         decay = number(group["weight_decay"])
         decoupled = group["decoupled_weight_decay"]
-        counts, new_steps = self._counts.advance(steps, uniform)
+        counts = plan.steps.advance()
         # In Python floats, as PyTorch does, so that rounding agrees.
         step_sizes = [-(lr / (1 - beta1**count)) for count in counts]
         corrections = [(1 - beta2**count) ** 0.5 for count in counts]
-        amsgrad, mixed = bool(group["amsgrad"]), len(counts) > 1
-        lists = {}
-        if amsgrad:
-            lists["max_exp_avg_sqs"] = [ours["max_exp_avg_sq"] for ours in given]
+        reads = [[param._grad for param in params]]
+        mixed = len(counts) > 1
         if mixed:
-            lists["scales"] = [from_host(np.array(step_sizes)), from_host(np.array(corrections))]
-        else:
-            new_steps = new_steps * len(params)
-
-        def commit() -> None:
-            if given is not states:
-                for ours, begin in zip(states, given):
-                    ours.update(begin)
-            for ours, step in zip(states, new_steps):
-                ours["step"] = step
-
-        with all_or_nothing(params[0], commit):
-            _UPDATES[amsgrad, mixed](
-                params=params,
-                grads=[param._grad for param in params],
-                exp_avgs=[ours["exp_avg"] for ours in given],
-                exp_avg_sqs=[ours["exp_avg_sq"] for ours in given],
-                **lists,
-                weight1=1 - beta1,
-                beta2=beta2,
-                weight2=1 - beta2,
-                eps=number(group["eps"]),
-                decay=1 - lr * decay if decoupled else decay,
-                step_size=step_sizes[0],
-                correction=corrections[0],
-                decayed=("decoupled" if decoupled else "penalty") if decay != 0 else "",
-                small_weight1=1 - beta1 < 0.5,
-                maximize=bool(group["maximize"]),
-            )
-            commit()
+            reads.append([from_host(np.array(step_sizes)), from_host(np.array(corrections))])
+        self._record(
+            _UPDATES[amsgrad, mixed],
+            plan,
+            reads,
+            (
+                1 - beta1,
+                beta2,
+                1 - beta2,
+                number(group["eps"]),
+                1 - lr * decay if decoupled else decay,
+                step_sizes[0],
+                corrections[0],
+            ),
+            (
+                ("decoupled" if decoupled else "penalty") if decay != 0 else "",
+                1 - beta1 < 0.5,
+                bool(group["maximize"]),
+            ),
+        )
 
     @enable_grad()
     def _update_differentiably(self, group: dict[str, Any], candidates: list[Tensor]) -> None:
@@ -238,9 +208,9 @@ class Adam(Optimizer):
                 )
             state = self.state[param]
             if not state:
-                zero = self._counts.make(0.0, group["fused"])
-                state.update(self._begin(param, group, zero))
-            (count,), (step,) = self._counts.advance([state["step"]], True)
+                state.update(self._begin(param, group))
+            steps = Steps([state["step"]])
+            (count,) = steps.advance()
             # Clones of all that is overwritten below: backward may need what it was.
             old, m, v = param.clone(), state["exp_avg"].clone(), state["exp_avg_sq"].clone()
             if group["maximize"]:
@@ -259,7 +229,7 @@ class Adam(Optimizer):
             state["exp_avg"].copy_(m)
             state["exp_avg_sq"].copy_(v)
             param.copy_(new)
-            state["step"] = step
+            steps.commit()
 
 
 @partial(jax.jit, static_argnames=("decayed", "small_weight1", "maximize"))
@@ -332,7 +302,7 @@ def _multi_tensor(amsgrad: bool, mixed: bool):
     """The operation on one group; if `mixed`, counts differ and the numbers that depend on them
     are vectors.
     """
-    return multi_tensor(
+    return MultiTensor(
         # A function of its own: one that all shared would be told apart by the lists' sizes only.
         partial(_adam_all),
         writes=("params", "exp_avgs", "exp_avg_sqs") + ("max_exp_avg_sqs",) * amsgrad,

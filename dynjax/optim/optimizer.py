@@ -6,7 +6,7 @@ Behaves as `torch.optim.Optimizer` does, which was the source for every rule and
 import functools
 import warnings
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from copy import deepcopy
 from itertools import chain
 from typing import Any, TypeAlias
@@ -14,11 +14,12 @@ from typing import Any, TypeAlias
 import jax.numpy as jnp
 import numpy as np
 
-from ..autograd.dispatch import multi_tensor
+from ..autograd.multi_tensor import MultiTensor
 from ..core.dtypes import float32
 from ..core.hooks import RemovableHandle
 from ..engine import flush
 from ..tensor.tensor import Tensor, from_host
+from ._plan import Plan
 
 __all__ = [
     "Optimizer",
@@ -135,7 +136,8 @@ def _zeros(*, grads):
     return ([jnp.zeros_like(grad) for grad in grads],)
 
 
-_zero = multi_tensor(_zeros, writes=("grads",), name="zero_grad")
+_NO_PLAN: tuple[Plan | None, int] = (None, 0)
+_zero = MultiTensor(_zeros, writes=("grads",), name="zero_grad")
 
 
 class Optimizer:
@@ -188,6 +190,10 @@ class Optimizer:
             "_optimizer_load_state_dict_post_hooks",
         ):
             self.__dict__.setdefault(name, OrderedDict())
+        for plan, _ in self.__dict__.get("_plans", {}).values():
+            plan.release()
+        # By group and names of state tensors, with how many were made.
+        self._plans: dict[tuple[int, tuple[str, ...]], tuple[Plan, int]] = {}
         cls = type(self)
         if not getattr(cls.step, "hooked", False):
             cls.step = _with_hooks(cls.step)
@@ -444,6 +450,62 @@ class Optimizer:
 
         self.param_groups.append(param_group)
         self._has_duplicates |= duplicates
+
+    def _plan(
+        self,
+        group: dict[str, Any],
+        params: list[Tensor],
+        names: tuple[str, ...],
+        begin: Callable[[Tensor], dict[str, Any]],
+    ) -> Plan:
+        """How to update parameters of a group.
+
+        Args:
+            group: the group.
+            params: those that have a gradient.
+            names: of the state tensors that the update writes.
+            begin: the state of a parameter that has none of them.
+        """
+        state = self.state
+        states = [state[param] for param in params] if names else []
+        key = (id(group), names)
+        plan, made = self._plans.get(key, _NO_PLAN)
+        if plan is not None:
+            if plan.fits(params, states):
+                return plan
+            plan.release()
+        # Where the parameters that take part keep changing, their states are not joined again.
+        packed = made < 3
+        first = names[0] if names else None
+        begun = None
+        if first is not None and any(ours.get(first) is None for ours in states):
+            begun = [
+                {} if ours.get(first) is not None else begin(param)
+                for param, ours in zip(params, states)
+            ]
+        counted = bool(names) and "step" in {**states[0], **(begun[0] if begun else {})}
+        plan = Plan(params, states, begun, names, packed, counted)
+        self._plans[key] = (plan, made + 1)
+        return plan
+
+    @staticmethod
+    def _record(
+        update: MultiTensor,
+        plan: Plan,
+        reads: Sequence[list[Tensor]],
+        numbers: Sequence[float],
+        statics: tuple,
+    ) -> None:
+        """Record an update and store what it implies: both, or if interrupted neither."""
+        first = plan.written.tensors[0]
+        version = first._version
+        try:
+            update.run(plan.written, reads, numbers, statics)
+            plan.commit()
+        except BaseException:
+            if first._version != version:
+                plan.commit()
+            raise
 
     def _rounds(self, group: dict[str, Any]) -> Iterable[list[Tensor]]:
         """The parameters to update, those that appear twice (a warning says so) in later rounds."""

@@ -8,9 +8,9 @@ import jax
 import numpy as np
 
 from ..autograd import enable_grad
-from ..autograd.dispatch import multi_tensor
+from ..autograd.multi_tensor import MultiTensor
 from ..tensor.tensor import Tensor, from_host
-from ._update import add, all_or_nothing, computing_dtype, number, numbers_for, zeros_like
+from ._update import add, computing_dtype, number, numbers_for, zeros_like
 from .optimizer import Optimizer, ParamsT, _to_scalar, check_exclusive, check_fused
 
 __all__ = ["SGD"]
@@ -114,46 +114,23 @@ class SGD(Optimizer):
         momentum = number(group["momentum"])
         decay = number(group["weight_decay"])
         keep = 1 - number(group["dampening"])
-        update, lists, new = _plain, {}, None
-        if momentum != 0:
-            state = self.state
-            states = [state[param] for param in params]
-            buffers = [ours.get("momentum_buffer") for ours in states]
-            update, lists = _momentum, {"buffers": buffers}
-            for buffer in buffers:
-                if buffer is None:
-                    new = [buffer is None for buffer in buffers]
-                    break
-        if new:
-            for i, param in enumerate(params):
-                if new[i]:
-                    buffers[i] = zeros_like(param)
-            if keep != 1:
-                # A first gradient enters undampened.
-                if not all(new):
-                    update = _momentum_mixed
-                    lists["keeps"] = [from_host(np.where(new, 1.0, keep))]
-                keep = 1.0
-
-        def commit() -> None:
-            if new:
-                for ours, buffer in zip(states, buffers):
-                    ours["momentum_buffer"] = buffer
-
-        with all_or_nothing(params[0], commit):
-            update(
-                params=params,
-                grads=[param._grad for param in params],
-                **lists,
-                negative_lr=-number(group["lr"]),
-                momentum=momentum,
-                keep=keep,
-                decay=decay,
-                decayed=decay != 0,
-                nesterov=bool(group["nesterov"]),
-                maximize=bool(group["maximize"]),
-            )
-            commit()
+        update = _momentum if momentum != 0 else _plain
+        plan = self._plan(group, params, _BUFFER if momentum != 0 else (), _begin)
+        reads = [[param._grad for param in params]]
+        if plan.begun is not None and keep != 1:
+            # A first gradient enters undampened.
+            new = [bool(begun) for _, begun in plan.begun]
+            if not all(new):
+                update = _momentum_mixed
+                reads.append([from_host(np.where(new, 1.0, keep))])
+            keep = 1.0
+        self._record(
+            update,
+            plan,
+            reads,
+            (-number(group["lr"]), momentum, keep, decay),
+            (decay != 0, bool(group["nesterov"]), bool(group["maximize"])),
+        )
 
     @enable_grad()
     def _update_differentiably(self, group: dict[str, Any], candidates: list[Tensor]) -> None:
@@ -179,6 +156,14 @@ class SGD(Optimizer):
                     buffer.copy_(value)
                 grad = grad + value * momentum if group["nesterov"] else value
             param.copy_(old - grad * _to_scalar(group["lr"]))
+
+
+_BUFFER = ("momentum_buffer",)
+
+
+def _begin(param: Tensor) -> dict[str, Any]:
+    """The state of a parameter that was never updated."""
+    return {"momentum_buffer": zeros_like(param)}
 
 
 @partial(jax.jit, static_argnames=("decayed", "nesterov", "maximize"))
@@ -221,7 +206,7 @@ def _sgd_all(*, params, grads, buffers=None, keeps=None, decayed, nesterov, maxi
 
 
 _multi_tensor = partial(
-    multi_tensor,
+    MultiTensor,
     _sgd_all,
     numbers=("negative_lr", "momentum", "keep", "decay"),
     statics=("decayed", "nesterov", "maximize"),

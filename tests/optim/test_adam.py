@@ -119,12 +119,24 @@ def test_counts_that_the_user_sets_are_used():
     other.step()
     for param in params:
         optimizer.state[param]["step"] = from_host(np.float32(10.0))
-    other.state[others[0]]["step"]._set_host(np.float32(10.0))
+    for param in others:
+        other.state[param]["step"]._set_host(np.float32(10.0))
     optimizer.step()
     other.step()
     for param, same in zip(params, others):
         assert float(optimizer.state[param]["step"]) == 11.0
         np.testing.assert_array_equal(numpy(param), numpy(same))
+
+
+def test_a_count_changed_in_place_is_that_of_one_parameter():
+    params = parameters((2,), (2,))
+    optimizer = Adam(params)
+    optimizer.step()
+    count = optimizer.state[params[0]]["step"]
+    count._set_host(np.float32(10.0))
+    optimizer.step()
+    assert [float(optimizer.state[param]["step"]) for param in params] == [11.0, 2.0]
+    assert optimizer.state[params[0]]["step"] is count
 
 
 def test_counts_that_are_numbers_load():

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...autograd.dispatch import multi_tensor
+from ...autograd.multi_tensor import MultiTensor
 from ...core.dtypes import get_default_dtype, promote_types
 from ...tensor.tensor import Tensor, from_host
 
@@ -51,13 +51,13 @@ def _clamp(grads: list[jax.Array], bound: jax.Array) -> tuple:
     return ([jnp.clip(g, -bound.astype(g.dtype), bound.astype(g.dtype)) for g in grads],)
 
 
-_record_norm = multi_tensor(
+_record_norm = MultiTensor(
     _norm, writes=("total",), reads=("tensors",), statics=("order",), name="total_norm"
 )
-_record_scale = multi_tensor(
+_record_scale = MultiTensor(
     _scale, writes=("grads",), reads=("total",), numbers=("max_norm",), name="clip_grad_norm"
 )
-_record_clamp = multi_tensor(_clamp, writes=("grads",), numbers=("bound",), name="clip_grad_value")
+_record_clamp = MultiTensor(_clamp, writes=("grads",), numbers=("bound",), name="clip_grad_value")
 
 
 def _grads(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:

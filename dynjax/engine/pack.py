@@ -1,0 +1,103 @@
+"""Small results that leave a program joined: every array that it returns costs a microsecond.
+
+Gradients are kept until `zero_grad`, though mostly nobody looks at them. The small ones leave in
+one array; the first look at one of them takes it apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from .lower import Lowered
+
+_MOST = 1024  # elements of a result, and ...
+_FEWEST = 3  # ... results of a type, for which joining pays
+
+
+class Place(NamedTuple):
+    """Where a result begins in the joined array, and its shape."""
+
+    start: int
+    shape: tuple[int, ...]
+
+
+class Pack:
+    """A joined array, in place of the trace for the values that lie in it.
+
+    Args:
+        places: of the values, by their indices in the trace that computed them.
+
+    Attributes:
+        array: the joined array.
+    """
+
+    __slots__ = ("array", "_places", "_parts")
+
+    def __init__(self, places: dict[int, Place]) -> None:
+        self._places = places
+        self._parts: dict[int, Any] | None = None
+
+    def take(self, idx: int) -> Any:
+        """The array of a value, which is given out once; None after that."""
+        if self._parts is None:
+            with jax.enable_x64(True):
+                arrays = _split(self.array, tuple(self._places.values()))
+            self._parts = dict(zip(self._places, arrays))
+        return self._parts.pop(idx, None)
+
+
+@partial(jax.jit, static_argnums=1)
+def _split(array: jax.Array, places: tuple[Place, ...]) -> list[jax.Array]:
+    return [array[s : s + math.prod(shape)].reshape(shape) for s, shape in places]
+
+
+class Joined(NamedTuple):
+    """Which results of a program leave joined.
+
+    Attributes:
+        groups: for every joined array, the distinct outputs in it.
+        alone: the distinct outputs that leave as they are.
+    """
+
+    groups: tuple[tuple[int, ...], ...]
+    alone: tuple[int, ...]
+
+    def apply(self, results: Sequence[Any]) -> list[Any]:
+        """The results as they leave: those alone, then the joined arrays."""
+        return [results[p] for p in self.alone] + [
+            jnp.concatenate([results[p].ravel() for p in group]) for group in self.groups
+        ]
+
+    def places(self, lowered: Lowered, wanted: Sequence[int]) -> list[dict[int, Place]]:
+        """For every joined array, where the wanted values lie in it."""
+        found = []
+        for group in self.groups:
+            start, begins = 0, {}
+            for p in group:
+                begins[p] = Place(start, tuple(lowered.out_avals[p].shape))
+                start += math.prod(begins[p].shape)
+            found.append({i: begins[p] for i, p in zip(wanted, lowered.outputs) if p in begins})
+        return found
+
+
+def joined(lowered: Lowered) -> Joined:
+    """What is worth joining."""
+    fleeting, place = set(), len(lowered.leaves)
+    for kernel, _, _ in lowered.program:
+        after = place + len(kernel.out_avals)
+        if kernel.fleeting:
+            fleeting.update(range(place, after))
+        place = after
+    groups: dict[Any, list[int]] = {}
+    for p, (place, aval) in enumerate(zip(lowered.results, lowered.out_avals)):
+        if place in fleeting and math.prod(aval.shape) <= _MOST:
+            groups.setdefault(aval.dtype, []).append(p)
+    chosen = tuple(tuple(group) for group in groups.values() if len(group) >= _FEWEST)
+    inside = {p for group in chosen for p in group}
+    return Joined(chosen, tuple(p for p in range(len(lowered.results)) if p not in inside))

@@ -1,0 +1,137 @@
+"""What an optimizer needs to update one set of parameters, looked up once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from operator import is_
+from typing import Any
+
+import numpy as np
+
+from ..autograd.multi_tensor import Lists
+from ..engine.value import Value, concrete
+from ..tensor.packed import Packed
+from ..tensor.storage import write
+from ..tensor.tensor import Tensor, host_value
+
+
+class Plan:
+    """The state of one set of parameters, as the update takes it.
+
+    Args:
+        params: the parameters.
+        states: what the optimizer stores for each of them.
+        begun: what it is still to store there, for those that were never updated; see `commit`.
+        names: of the state tensors that an update writes.
+        packed: whether small state tensors may share an array.
+        counted: whether "step" counts the updates.
+
+    Attributes:
+        written: the parameters, then each list of state tensors.
+        steps: the counts, or None.
+    """
+
+    __slots__ = ("held", "begun", "written", "steps", "_packs")
+
+    def __init__(
+        self,
+        params: list[Tensor],
+        states: list[dict[str, Any]],
+        begun: list[dict[str, Any]] | None,
+        names: Sequence[str],
+        packed: bool,
+        counted: bool,
+    ) -> None:
+        now = states if begun is None else [{**a, **b} for a, b in zip(states, begun, strict=True)]
+        self.held = [*params, *chain.from_iterable(map(dict.values, now))]
+        self.begun = None if begun is None else list(zip(states, begun, strict=True))
+        lists = [[ours[name] for ours in now] for name in names]
+        self._packs = [Packed(members) for members in lists] if packed else []
+        self.written = Lists(params, *(self._packs or lists))
+        self.steps = Steps([ours["step"] for ours in now]) if counted else None
+
+    def fits(self, params: list[Tensor], states: list[dict[str, Any]]) -> bool:
+        """Whether these parameters and what is stored for them are still what it was made of."""
+        now = [*params, *chain.from_iterable(map(dict.values, states))]
+        return len(now) == len(self.held) and all(map(is_, now, self.held))
+
+    def commit(self) -> None:
+        """Store what an update, now recorded, implies; may run twice."""
+        if self.begun is not None:
+            for ours, begun in self.begun:
+                ours.update(begun)
+            self.begun = None
+        if self.steps is not None:
+            self.steps.commit()
+
+    def release(self) -> None:
+        """Give every state tensor an array of its own again."""
+        for pack in self._packs:
+            pack.release()
+
+
+class Steps:
+    """The "step" tensors of some parameters, whose values are known without asking a device.
+
+    Args:
+        tensors: one for each parameter.
+    """
+
+    __slots__ = ("_tensors", "_value", "_count", "_next", "_next_count", "_plain")
+
+    def __init__(self, tensors: list[Tensor]) -> None:
+        self._tensors = tensors
+        # What all of them hold, if it is one value, and the next ones.
+        self._value: Value | None = None
+        self._count = self._next_count = 0.0
+        self._next: list[Value] = []
+        self._plain = False
+
+    def advance(self) -> list[float]:
+        """What they will hold after one more update: one number if all agree, else one each.
+
+        `commit` stores it.
+        """
+        known = self._value
+        for tensor in self._tensors:
+            if tensor._v is not known or tensor._alias is not None:
+                return self._read()
+        kind = known.kind
+        array = np.array(self._count + 1, kind.dtype.np)
+        self._next = [concrete(array, kind)] * len(self._tensors)
+        self._next_count = count = float(array)
+        self._plain = True
+        return [count]
+
+    def _read(self) -> list[float]:
+        made: dict[tuple, tuple[Value, float]] = {}
+        pairs = []
+        for tensor in self._tensors:
+            count, kind = float(tensor), tensor._v.kind
+            if (count, kind) not in made:
+                array = np.array(count + 1, kind.dtype.np)
+                made[count, kind] = host_value(array, kind.device), float(array)
+            pairs.append(made[count, kind])
+        self._next = [value for value, _ in pairs]
+        self._plain = False
+        counts = [count for _, count in pairs]
+        return counts if len(set(counts)) > 1 else counts[:1]
+
+    def commit(self) -> None:
+        """Store the counts that `advance` gave."""
+        if self._plain:
+            self._value = value = self._next[0]
+            for tensor in self._tensors:
+                tensor._v = value
+            self._count = self._next_count
+            return
+        for tensor, value in zip(self._tensors, self._next, strict=True):
+            if tensor._alias is None:
+                tensor._v = value
+            elif tensor._v is not value:
+                write(tensor, value)
+        # Values on another device than jax's default are not known here.
+        first = self._next[0]
+        if type(first.array) is np.ndarray and len({id(v) for v in self._next}) == 1:
+            self._value, self._count = first, float(first.array)
