@@ -13,6 +13,7 @@ from typing import Any
 
 from ..core.hooks import RemovableHandle
 from ..engine import executor
+from ..engine.frames import Place, Source, source_of
 from ..engine.kernel import Kernel
 from ..engine.trace import Step, Trace, path_of, state
 from ..engine.value import Value
@@ -72,14 +73,14 @@ class Node:
         edges: for every array input the (node, output number) it came from, or None.
         freed: whether backward has consumed what it saved.
         op: the operation's name.
-        source: the user's line that recorded it, or None.
+        place: where the user's program recorded it, or None; `source` tells the line.
         module_path: dotted path of the Module that was running.
         input_info, output_info: (shape, dtype) of the operation's inputs and results.
         node_id: a number that grows with the order of recording.
     """
 
     __slots__ = (
-        "edges", "freed", "node_id", "metadata", "source", "module_path", "op", "input_info",
+        "edges", "freed", "node_id", "metadata", "place", "module_path", "op", "input_info",
         "output_info", "args", "pre_hooks", "post_hooks", "tensor_hooks", "retained", "_name",
         "__weakref__",
     )  # fmt: skip
@@ -90,7 +91,8 @@ class Node:
         self.freed = False
         self.node_id = next(_sequence)
         self.metadata: dict = {}
-        self.source, self.module_path, self.op = None, "", name
+        self.place: Place | None
+        self.place, self.module_path, self.op = None, "", name
         self.input_info: tuple = ()
         self.output_info: tuple = ()
         self.args: Any = None
@@ -98,6 +100,11 @@ class Node:
         self.post_hooks: HookDict | None = None
         self.tensor_hooks: dict[int, HookDict] | None = None
         self.retained: dict[int, Any] | None = None
+
+    @property
+    def source(self) -> Source | None:
+        """The user's line that recorded it, if known."""
+        return source_of(self.place)
 
     def name(self) -> str:
         """PyTorch's name of the node, `AddBackward0`."""
@@ -341,7 +348,7 @@ def build(
             nodes[step.base] = node
         else:  # a Python function's node, made when it ran
             node.edges = edges[: node.inputs]
-        node.source, node.module_path, node.args = step.source, step.module_path, step.args
+        node.place, node.module_path, node.args = step.place, step.module_path, step.args
         node.input_info = tuple((kinds[i].shape, kinds[i].dtype) for i in step.refs)
         node.output_info = tuple((k.shape, k.dtype) for k in step.kinds)
     return {g: position(g) for g in goals}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.config import config
-from .frames import Source, user_source
+from .frames import Source, source_of, user_place
 from .kernel import Kernel
 from .trace import Step
 from .value import Kind
@@ -109,7 +109,7 @@ def report(trace: Any, lowered: Any, seconds: float, programs: int) -> None:
     event = Compile(
         cause,
         step.source if step is not None else None,
-        user_source(),
+        source_of(user_place()),
         step.module_path if step is not None else "",
         seconds * 1e3,
         len(lowered.steps),

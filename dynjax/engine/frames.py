@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from itertools import islice
+from types import CodeType
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -21,15 +24,34 @@ class Source(NamedTuple):
         return f"{self.file}:{self.line} in {self.function}"
 
 
-def user_source() -> Source | None:
-    """The innermost line outside dynjax that led here."""
+# Whether code is dynjax's own; the number of functions of a program bounds it.
+_ours: dict[CodeType, bool] = {}
+
+Place = tuple[CodeType, int]
+
+
+def user_place() -> Place | None:
+    """Where the innermost frame outside dynjax is: its code and position, without the line yet."""
     frame = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
-        if not code.co_filename.startswith(_PACKAGE) and not code.co_filename.startswith("<op "):
-            return Source(code.co_filename, frame.f_lineno, code.co_name)
+        ours = _ours.get(code)
+        if ours is None:
+            name = code.co_filename
+            ours = _ours[code] = name.startswith(_PACKAGE) or name.startswith("<op ")
+        if not ours:
+            return code, frame.f_lasti
         frame = frame.f_back
     return None
+
+
+def source_of(place: Place | None) -> Source | None:
+    """The line of a place."""
+    if place is None:
+        return None
+    code, last = place
+    line = next(islice(code.co_positions(), last // 2, None), (code.co_firstlineno,))[0]
+    return Source(code.co_filename, line or code.co_firstlineno, code.co_name)
 
 
 def user_stacklevel() -> int:
@@ -43,6 +65,9 @@ def user_stacklevel() -> int:
     return 1
 
 
+_paths: WeakKeyDictionary[Any, dict[int, str]] = WeakKeyDictionary()
+
+
 def module_path(modules: Sequence[Any]) -> str:
     """The dotted path of the innermost running module, from the outermost one."""
     if not modules:
@@ -50,7 +75,17 @@ def module_path(modules: Sequence[Any]) -> str:
     root, inner = modules[0], modules[-1]
     if inner is root:
         return ""
-    for name, module in root.named_modules():
-        if module is inner:
-            return name
-    return type(inner).__name__
+    path = _paths.get(root, {}).get(id(inner))
+    if path is None or _at(root, path) is not inner:
+        _paths[root] = {id(module): name for name, module in root.named_modules()}
+        path = _paths[root].get(id(inner))
+    return type(inner).__name__ if path is None else path
+
+
+def _at(root: Any, path: str) -> Any:
+    """The module at a dotted path, None if there is none."""
+    for name in path.split("."):
+        root = root._modules.get(name)
+        if root is None:
+            return None
+    return root

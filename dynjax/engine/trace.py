@@ -35,7 +35,7 @@ class Step:
         base: index of its first result. n, nnum, depth: values, numbers, operations up to here.
         inputs: leaves up to here.
         args: the static arguments, for the tape's pictures and messages.
-        source, module_path: where the user's code recorded it first.
+        place, module_path: where the user's code recorded it first.
         programs: what was compiled for traces that ended here.
         wrap: makes an operation's result of its tensors where it is more than one tensor.
         views: for a view operation, how to read and write each result.
@@ -43,9 +43,24 @@ class Step:
 
     __slots__ = (
         "next", "parent", "key", "kernel", "refs", "numbers", "kinds", "kind", "base", "n", "nnum",
-        "depth", "inputs", "args", "source", "module_path", "programs", "wrap", "views",
+        "depth", "inputs", "args", "place", "module_path", "programs", "wrap", "views",
         "__weakref__",
     )  # fmt: skip
+
+    @property
+    def source(self) -> frames.Source | None:
+        """The line of the user's program that recorded it first."""
+        return frames.source_of(self.place)
+
+
+class Template:
+    """What is the same for all calls of an operation with equal kinds and static arguments."""
+
+    __slots__ = ("kernel", "kinds", "n_numbers", "args", "wrap", "views")
+
+    def __init__(self, step: Step) -> None:
+        self.kernel, self.kinds, self.args = step.kernel, step.kinds, step.args
+        self.n_numbers, self.wrap, self.views = len(step.numbers), step.wrap, step.views
 
 
 def _root() -> Step:
@@ -53,7 +68,7 @@ def _root() -> Step:
     step.next, step.parent, step.key, step.kernel = {}, None, None, None
     step.refs, step.numbers, step.kinds, step.kind = (), (), (), None
     step.base = step.n = step.nnum = step.depth = step.inputs = 0
-    step.args, step.source, step.module_path, step.programs = None, None, "", {}
+    step.args, step.place, step.module_path, step.programs = None, None, "", {}
     step.wrap = step.views = None
     return step
 
@@ -81,7 +96,7 @@ class Trie:
         step.refs, step.numbers, step.kinds, step.kind = (), (), (), None
         step.base = step.n = parent.n
         step.nnum, step.depth, step.inputs = parent.nnum, parent.depth, parent.inputs
-        step.args, step.source, step.module_path = None, None, ""
+        step.args, step.place, step.module_path = None, None, ""
         step.wrap = step.views = None
         return step
 
@@ -89,11 +104,9 @@ class Trie:
         """Put a finished step into its parent; returns the one that another thread hung first."""
         if self.eager:
             return step
-        with self.lock:
-            self.steps += 1
-            if self.steps > config.max_steps:
-                self.steps = 0
-                self.root = _root()
+        self.steps += 1  # may lose a count to another thread: it is only a bound
+        if self.steps > config.max_steps:
+            self.clear()
         return step.parent.next.setdefault(step.key, step)
 
     def clear(self) -> None:
@@ -267,12 +280,33 @@ class Trace:
         )
         step.kind = step.kinds[0] if step.kinds else None
         step.n += len(step.kinds)
-        step.source = frames.user_source()
+        step.place = frames.user_place()
         step.module_path = frames.module_path(state.modules)
         step = self.trie.hang(step)
         if self.miss is None:
             self.miss = step
         return step
+
+    def extend(self, template: Template, key: Hashable, refs: tuple[int, ...]) -> Step:
+        """Hang a step like others under the current position (which it does not move)."""
+        cur = self.cur
+        step = _new(Step)
+        step.next, step.programs, step.parent, step.key = {}, {}, cur, key
+        step.kernel, step.refs, step.args = template.kernel, refs, template.args
+        step.wrap, step.views = template.wrap, template.views
+        step.kinds = kinds = template.kinds
+        step.kind = kinds[0]
+        step.base = base = cur.n
+        step.n = base + len(kinds)
+        nnum = cur.nnum
+        step.nnum = nnum + template.n_numbers
+        step.numbers = tuple(range(nnum, step.nnum)) if template.n_numbers else ()
+        step.depth, step.inputs = cur.depth + 1, cur.inputs
+        step.place = frames.user_place()
+        step.module_path = frames.module_path(state.modules)
+        if self.miss is None:
+            self.miss = step
+        return self.trie.hang(step)
 
     def results(self, step: Step) -> list[Value]:
         """New values for what a step yields."""

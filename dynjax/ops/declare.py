@@ -22,7 +22,7 @@ import numpy as np
 from ..core import dtypes
 from ..engine.kernel import Kernel, kernels
 from ..engine.random import default_generator, make_key
-from ..engine.trace import Step, Trace, runner, state
+from ..engine.trace import Step, Template, Trace, runner, state
 from ..engine.value import Kind, Value, concrete
 from ..tensor.storage import ViewStep
 from ..tensor.tensor import Tensor as TensorHandle
@@ -88,6 +88,8 @@ class Op:
             if not isinstance(kind, ArgKind):
                 raise TypeError(f"{name}: parameter {parameter.name!r} has no argument kind")
             self.params.append(Param(parameter, kind))
+        # What calls recorded, by what calls like them have in common; see `front`.
+        self.templates: dict[Hashable, Template] = {}
         self.front = generate(self)
 
     def __repr__(self) -> str:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import functools
 import inspect
 import linecache
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from types import CodeType, FunctionType
 from typing import Any
 
 from ..autograd.dispatch import into
+from ..core.dtypes import get_default_dtype
 from ..engine.random import default_generator
-from ..engine.trace import Step, Trace, state
+from ..engine.trace import Step, Template, Trace, state
 from ..engine.value import Value
 from ..tensor.parameter import Parameter
 from ..tensor.storage import Alias, refresh, share
@@ -136,6 +137,53 @@ def _signature(op: Any, names: dict[str, Any]) -> tuple[str, str]:
     return ", ".join(parts), ", ".join(args)
 
 
+def _likeness(op: Any) -> tuple[list[str], list[str]]:
+    """Source of what calls must have in common to be alike but for the values they are applied to,
+    and of the indices of those values."""
+    like, refs = [], []
+    for p in op.params:
+        n = p.name
+        if p.kind == "Tensors":
+            like.append(f"tuple([_t._v.kind for _t in {n}])")
+            refs.append(f"*r_{n}")
+        elif p.kind == "Tensor" and not p.optional:
+            like.append(f"v_{n}.kind")
+            refs.append(f"r_{n}")
+        elif p.kind in ("Tensor", "Operand"):
+            like.append(f"v_{n}.kind if r_{n}.__class__ is int else r_{n}")
+            refs.append(f"*((r_{n},) if r_{n}.__class__ is int else ())")
+        elif p.kind == "Number":
+            like.append(f"r_{n}")
+        elif p.kind != "Key":
+            like += [n, f"{n}.__class__"]
+    return like, refs
+
+
+def _again(
+    op: Any, trace: Trace, like: Hashable, key: Hashable, refs: tuple[int, ...]
+) -> Step | None:
+    """A new step for a call like one seen before; None where the general way must be gone."""
+    template = op.templates.get(like)
+    if template is None or trace.trie.eager:
+        return None
+    if trace.parent is None and trace.cur.depth >= trace.trie.budget():
+        return None
+    return trace.extend(template, key, refs)
+
+
+def _learn(op: Any, like: Hashable, result: Any) -> Any:
+    """Remember the step that a call has just recorded for calls like it; returns the result."""
+    step = state.trace.cur
+    if step.kernel is not None and type(step.key) is tuple and step.key[0] is op:
+        if len(op.templates) > _MOST_TEMPLATES:
+            op.templates.clear()
+        op.templates[like] = Template(step)
+    return result
+
+
+_MOST_TEMPLATES = 1024  # kept for one operation
+
+
 def generate(op: Any) -> Callable:
     """The front function of an operation (of its params, out, view and slow).
 
@@ -168,7 +216,8 @@ def _settled(op: Any) -> FunctionType:
         "_new": _new,
         "_Value": Value, "_Tensor": TensorHandle, "_Parameter": Parameter, "_many": _many,
         "_number_key": number_key, "_into": into, "_attach": attach_view,
-        "_generator": default_generator,
+        "_generator": default_generator, "_again": _again, "_learn": _learn,
+        "_floats": get_default_dtype,
     }  # fmt: skip
     signature, args = _signature(op, names)
     lines = [f"def front({signature}):\n"]
@@ -218,7 +267,18 @@ def _settled(op: Any) -> FunctionType:
                 key.append(f"{p.name}.__class__")
     lines.append(f"        _step = _tr.cur.next.get((_op, _tr.grad, {', '.join(key)}))\n")
     lines.append(f"    except (AttributeError, TypeError):\n        return _slow({args})\n")
-    lines.append(f"    if _step is None:\n        return _slow({args})\n")
+    lines.append("    if _step is None:\n")
+    like, refs = _likeness(op)
+    if not refs:  # what is made of nothing depends on the default device
+        lines.append(f"        return _slow({args})\n")
+    else:
+        lines.append(
+            f"        _like = (_tr.grad, _floats(), {', '.join(like)})\n"
+            f"        _key = (_op, _tr.grad, {', '.join(key)})\n"
+            f"        _step = _again(_op, _tr, _like, _key, ({', '.join(refs)},))\n"
+            "        if _step is None:\n"
+            f"            return _learn(_op, _like, _slow({args}))\n"
+        )
     if numbers:
         lines.append("    _k = _tr.cur.nnum\n")
         for p in numbers:
