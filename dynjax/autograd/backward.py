@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from ..engine.kernel import Kernel, kernels
-from ..engine.lower import as_kernel
-from ..engine.trace import Step, Trace, eager_trie, state
+from ..engine.trace import eager_trie, state
 from ..engine.value import Value
 from ..tensor.storage import write
 from ..tensor.tensor import Tensor, value_of, wrap
 from .node import FREED, AccumulateGrad, FreedTape, Node, node_of
+from .sweep import fill_kernel, jump_from, sum_kernel
 
 
 def backward(
@@ -182,15 +181,7 @@ def _check_root(i: int, tensor: Tensor, cotangent: Tensor | None) -> None:
 
 
 def _fill(shape: tuple, dtype: Any, number: float) -> Value:
-    key = ("fill", tuple(shape), dtype, number)
-
-    def make() -> Kernel:
-        return Kernel(
-            "ones" if number else "zeros", key, lambda: (jnp.full(shape, number, dtype),), (),
-            out_avals=(jax.ShapeDtypeStruct(tuple(shape), dtype),),
-        )  # fmt: skip
-
-    return state.trace.record(kernels.get(key, make), (), grad=False)[0]
+    return state.trace.record(fill_kernel(shape, dtype, number), (), grad=False)[0]
 
 
 def _seed(tensor: Tensor, cotangent: Tensor | None) -> Value:
@@ -218,13 +209,7 @@ def _seeds(
 
 def add(a: Value, b: Value, grad: bool = False) -> Value:
     """Record the sum of two values of one kind."""
-    kind = a.kind
-    aval = jax.ShapeDtypeStruct(kind.shape, kind.dtype.np)
-    key = ("sum of gradients", kind.shape, kind.dtype)
-    kernel = kernels.get(
-        key, lambda: Kernel("add", key, lambda x, y: (x + y,), [aval, aval], out_avals=(aval,))
-    )
-    return state.trace.record(kernel, [a, b], grad=grad)[0]
+    return state.trace.record(sum_kernel(a.kind), [a, b], grad=grad)[0]
 
 
 def accumulate(tensor: Tensor, value: Value, create_graph: bool = False) -> None:
@@ -437,17 +422,8 @@ class _mode:
         state.trace.grad = self.prev
 
 
-class _Replay:
-    """What a recorded backward yields: (leaf index, result number) pairs, and what it frees."""
-
-    __slots__ = ("leaves", "frees")
-
-    def __init__(self, leaves: tuple[tuple[int, int], ...], frees: frozenset[int]) -> None:
-        self.leaves, self.frees = leaves, frees
-
-
 def _replay(roots: Sequence[Tensor], grads: Sequence[Tensor | None], keep: bool) -> bool:
-    """Backward of a graph that lies in the open trace as one recorded step.
+    """Backward of a graph that lies in the open trace.
 
     The walk is done once for a trie position; from then on this is one look-up and a few
     operations a parameter. False where the general walk is needed: hooks, Python functions,
@@ -456,110 +432,47 @@ def _replay(roots: Sequence[Tensor], grads: Sequence[Tensor | None], keep: bool)
     trace = state.trace
     if trace.python or trace.trie is eager_trie or trace.parent is not None:
         return False
-    refs = []
     for t in roots:
         if t._v.trace is not trace:
             return False
-        refs.append(t._v.idx)
-    if any(g is not None for g in grads):
-        for i, (t, g) in enumerate(zip(roots, grads, strict=True)):
-            _check_root(i, t, g)
-        seeds = tuple(None if g is None else trace.ref(value_of(g)) for g in grads)
-    else:
-        seeds = None
-    key = ("backward", keep, tuple(refs), seeds)
-    step = trace.cur.next.get(key)
-    if step is None:
-        step = _capture(trace, key, roots, grads, keep)
-        if step is None:
-            return False
-    replay: _Replay = step.args
+    nodes = trace.nodes
+    if nodes:
+        for node in nodes.values():
+            if node.post_hooks or node.pre_hooks or node.tensor_hooks or node.retained:
+                return False
+    for i, t in enumerate(roots):
+        _check_root(i, t, grads[i])
+    seeds = tuple([None if g is None else trace.ref(_seed(t, g)) for t, g in zip(roots, grads)])
+    jump = jump_from(trace, keep, tuple([t._v.idx for t in roots]), seeds)
+    if jump is None:
+        return False
     owners = trace.owners
     targets = []
-    for idx, k in replay.leaves:
+    for idx, gradient, kind in jump.leaves:
         owner = owners[idx]
         tensor = owner() if owner is not None else None
         if tensor is not None:
             meta = tensor._meta
             if meta is not None and (meta.hooks or meta.post_hooks):
                 return False
-            targets.append((tensor, k))
-    trace.cur = step
-    values = trace.results(step)
-    trace.freed = trace.freed | replay.frees if trace.freed else replay.frees
-    for tensor, k in targets:
+            targets.append((tensor, gradient, kind))
+    numbers = trace.numbers
+    for new, old in jump.numbers:
+        numbers[new] = numbers[old]
+    trace.cur = jump.end
+    if jump.frees:
+        trace.freed = trace.freed | jump.frees if trace.freed else jump.frees
+        if nodes:
+            for base, node in nodes.items():
+                if base in jump.frees:
+                    node.free()
+    for tensor, idx, kind in targets:
+        value = trace.result(idx, kind)
         if tensor._grad is None:
-            tensor._grad = wrap(values[k])
+            tensor._grad = wrap(value)
         else:
-            accumulate(tensor, values[k])
+            accumulate(tensor, value)
     return True
-
-
-def _capture(
-    trace: Trace,
-    key: tuple,
-    roots: Sequence[Tensor],
-    grads: Sequence[Tensor | None],
-    keep: bool,
-) -> Step | None:
-    """Walk the tape once into a trace of its own, and hang the whole walk as one step."""
-    for i, (t, g) in enumerate(zip(roots, grads, strict=True)):
-        _check_root(i, t, g)
-    starts = [node_of(t._v) for t in roots]
-    nodes = _dependencies([n for n, _ in starts])
-    known = {id(n) for n in (trace.nodes or {}).values()}
-    for node in nodes:
-        plain = isinstance(node, AccumulateGrad) or (id(node) in known and not node.freed)
-        if not plain or node.post_hooks or node.pre_hooks or node.tensor_hooks or node.retained:
-            return None
-        if isinstance(node, AccumulateGrad) and node.variable is not None:
-            meta = node.variable._meta
-            if meta is not None and (meta.hooks or meta.post_hooks):
-                return None
-    by_owner = {}
-    for idx, owner in trace.owners.items():
-        if callable(owner):
-            by_owner[id(owner())] = idx
-    inner = Trace(trace.trie, False, trace)
-    state.trace = inner
-    try:
-        seeds = [(*start, _seed(t, g)) for start, t, g in zip(starts, roots, grads, strict=True)]
-        found = propagate(seeds, None, True, False)
-    finally:
-        state.trace = trace
-    targets = [
-        (by_owner[id(node.variable)], value)
-        for (node, _), value in found.items()
-        if node.variable is not None and id(node.variable) in by_owner
-    ]
-    indices = [inner.ref(v) for _, v in targets]
-    kernel, lowered = as_kernel("backward", inner.path(), indices)
-    entered = list(inner.leaves)
-    refs = tuple(trace.ref(entered[k]) for k in lowered.leaves)
-    step = trace.trie.grow(trace.cur, key)
-    step.kernel, step.refs = kernel, refs
-    step.numbers = tuple(inner.numbers[p].pos for p in (*lowered.floats, *lowered.ints))
-    step.kinds = tuple(
-        next(v.kind for (_, v), o in zip(targets, lowered.outputs, strict=True) if o == k)
-        for k in range(len(lowered.out_avals))
-    )
-    step.kind = step.kinds[0] if step.kinds else None
-    step.n += len(step.kinds)
-    frees: set[int] = set()
-    if not keep:
-        ran = {id(n) for n in nodes}
-        for base, node in trace.nodes.items():
-            if id(node) in ran:
-                frees.update(range(base, base + len(node.output_info)))
-                node.free()
-    leaves = tuple((idx, o) for (idx, _), o in zip(targets, lowered.outputs, strict=True))
-    step.args = _Replay(leaves, frozenset(frees))
-    if trace.miss is None:
-        trace.miss = step
-    # The inner trace and its values refer to each other: let go of the user's values now.
-    inner.vals.clear()
-    inner.leaves.clear()
-    return trace.trie.hang(step)
 
 
 __all__ = ["FreedTape", "accumulate", "backward", "grad", "propagate"]

@@ -42,24 +42,6 @@ class FreedTape:
         return build(self.trace, [self.idx], None)[self.idx]
 
 
-class Placed(float):
-    """A run-time number and its place in the trace that it came from."""
-
-    __slots__ = ("pos",)
-
-
-class PlacedInt(int):
-    """As Placed, for whole numbers."""
-
-    pos: int
-
-
-def _placed(number: Any, pos: int) -> Any:
-    placed = (PlacedInt if isinstance(number, int) else Placed)(number)
-    placed.pos = pos
-    return placed
-
-
 class HookDict(dict):
     """A dictionary of hooks that weak references may point to."""
 
@@ -344,7 +326,7 @@ def build(
                 node.values = [values[step.refs[k]] for k in node.needs]
                 if step.kernel.saves == "result" and values is not None:
                     node.result = [values[i] for i in range(step.base, step.n)]
-                node.numbers = [_placed(trace.numbers[p], p) for p in step.numbers]
+                node.numbers = [trace.numbers[p] for p in step.numbers]
             nodes[step.base] = node
         else:  # a Python function's node, made when it ran
             node.edges = edges[: node.inputs]

@@ -31,11 +31,13 @@ class Kernel:
         is_alias: results are the inputs unchanged.
         updates: results are new contents of the first inputs, which stay where it fails.
         fleeting: results are mostly dropped without a look, as gradients are.
+        products: for the reverse sweep, what it records for this kernel.
     """
 
     __slots__ = (
         "op", "grad_name", "key", "fn", "in_avals", "numbers", "out_avals", "saves", "is_alias",
-        "updates", "fleeting", "_vjps", "_needs", "__weakref__",
+        "updates", "fleeting", "products", "_vjps", "_needs",
+        "__weakref__",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +65,7 @@ class Kernel:
         self.is_alias = is_alias
         self.updates = updates
         self.fleeting = fleeting
+        self.products: dict = {}
         self._vjps: dict = {}
         self._needs: dict = {}
         if out_avals is None:
@@ -90,6 +93,7 @@ class Kernel:
                 [self.in_avals[i] for i in needs] + [self.out_avals[k] for k in given],
                 self.numbers,
                 grad_name=self.grad_name + "Backward0",
+                fleeting=True,
                 out_avals=tuple(self.in_avals[i] for i in wrt),
             )
         return found

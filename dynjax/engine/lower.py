@@ -122,7 +122,7 @@ def _updated_first(
 
 
 def as_kernel(name: str, path: Sequence[Step], wanted: Sequence[int]) -> tuple[Kernel, Lowered]:
-    """A path as one kernel over the leaves it uses: the body of a replayed backward."""
+    """A path as one kernel over the leaves it uses."""
     lowered = lower(path, wanted)
     n, types = len(lowered.leaves), (float,) * len(lowered.floats) + (int,) * len(lowered.ints)
     n_floats = len(lowered.floats)
@@ -137,7 +137,6 @@ def as_kernel(name: str, path: Sequence[Step], wanted: Sequence[int]) -> tuple[K
         fn,
         [jax.ShapeDtypeStruct(k.shape, k.dtype.np) for k in lowered.kinds],
         types,
-        fleeting=True,
         out_avals=lowered.out_avals,
     )
     return kernel, lowered

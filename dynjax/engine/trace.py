@@ -39,12 +39,14 @@ class Step:
         programs: what was compiled for traces that ended here.
         wrap: makes an operation's result of its tensors where it is more than one tensor.
         views: for a view operation, how to read and write each result.
+        jumps: recorded continuations that end elsewhere, such as a whole backward; None if none.
+        wrt: the array inputs that gradients flow to.
     """
 
     __slots__ = (
         "next", "parent", "key", "kernel", "refs", "numbers", "kinds", "kind", "base", "n", "nnum",
         "depth", "inputs", "args", "place", "module_path", "programs", "wrap", "views",
-        "__weakref__",
+        "jumps", "wrt", "__weakref__",
     )  # fmt: skip
 
     @property
@@ -54,13 +56,21 @@ class Step:
 
 
 class Template:
-    """What is the same for all calls of an operation with equal kinds and static arguments."""
+    """What steps have in common that record the same operation on equal kinds of values."""
 
-    __slots__ = ("kernel", "kinds", "n_numbers", "args", "wrap", "views")
+    __slots__ = ("kernel", "kinds", "n_numbers", "args", "wrap", "views", "wrt")
 
-    def __init__(self, step: Step) -> None:
-        self.kernel, self.kinds, self.args = step.kernel, step.kinds, step.args
-        self.n_numbers, self.wrap, self.views = len(step.numbers), step.wrap, step.views
+    def __init__(
+        self,
+        kernel: Kernel,
+        kinds: tuple[Kind, ...],
+        args: Any = None,
+        wrap: Any = None,
+        views: Any = None,
+        wrt: tuple[int, ...] = (),
+    ) -> None:
+        self.kernel, self.kinds, self.n_numbers = kernel, kinds, len(kernel.numbers)
+        self.args, self.wrap, self.views, self.wrt = args, wrap, views, wrt
 
 
 def _root() -> Step:
@@ -69,7 +79,8 @@ def _root() -> Step:
     step.refs, step.numbers, step.kinds, step.kind = (), (), (), None
     step.base = step.n = step.nnum = step.depth = step.inputs = 0
     step.args, step.place, step.module_path, step.programs = None, None, "", {}
-    step.wrap = step.views = None
+    step.wrap = step.views = step.jumps = None
+    step.wrt = ()
     return step
 
 
@@ -97,7 +108,8 @@ class Trie:
         step.base = step.n = parent.n
         step.nnum, step.depth, step.inputs = parent.nnum, parent.depth, parent.inputs
         step.args, step.place, step.module_path = None, None, ""
-        step.wrap = step.views = None
+        step.wrap = step.views = step.jumps = None
+        step.wrt = ()
         return step
 
     def hang(self, step: Step) -> Step:
@@ -267,7 +279,8 @@ class Trace:
         step.numbers = tuple(range(step.nnum, step.nnum + len(kernel.numbers)))
         step.nnum += len(kernel.numbers)
         device = _device_of(kernel, values)
-        track = grad and any(v.kind.requires_grad for v in values)
+        wrt = tuple([k for k, v in enumerate(values) if v.kind.requires_grad]) if grad else ()
+        track, step.wrt = bool(wrt), wrt
         step.kinds = kinds or tuple(
             kind_of(
                 aval.shape,
@@ -287,13 +300,21 @@ class Trace:
             self.miss = step
         return step
 
-    def extend(self, template: Template, key: Hashable, refs: tuple[int, ...]) -> Step:
+    def extend(
+        self,
+        template: Template,
+        key: Hashable,
+        refs: tuple[int, ...],
+        place: frames.Place | None,
+        module_path: str,
+        depth: int,
+    ) -> Step:
         """Hang a step like others under the current position (which it does not move)."""
         cur = self.cur
         step = _new(Step)
-        step.next, step.programs, step.parent, step.key = {}, {}, cur, key
+        step.next, step.programs, step.jumps, step.parent, step.key = {}, {}, None, cur, key
         step.kernel, step.refs, step.args = template.kernel, refs, template.args
-        step.wrap, step.views = template.wrap, template.views
+        step.wrap, step.views, step.wrt = template.wrap, template.views, template.wrt
         step.kinds = kinds = template.kinds
         step.kind = kinds[0]
         step.base = base = cur.n
@@ -301,9 +322,8 @@ class Trace:
         nnum = cur.nnum
         step.nnum = nnum + template.n_numbers
         step.numbers = tuple(range(nnum, step.nnum)) if template.n_numbers else ()
-        step.depth, step.inputs = cur.depth + 1, cur.inputs
-        step.place = frames.user_place()
-        step.module_path = frames.module_path(state.modules)
+        step.depth, step.inputs = depth, cur.inputs
+        step.place, step.module_path = place, module_path
         if self.miss is None:
             self.miss = step
         return self.trie.hang(step)
@@ -323,6 +343,16 @@ class Trace:
             idx += 1
         self.vals += out
         return out
+
+    def result(self, idx: int, kind: Kind) -> Value:
+        """A new value for one result, of a step that was passed without making any."""
+        value = _new(Value)
+        value.trace = self
+        value.idx = idx
+        value.kind = kind
+        value.array = value.node = value.watch = None
+        self.vals.append(value)
+        return value
 
     def mark(self, *key: Hashable) -> None:
         """Record an event that computes nothing but must tell traces apart."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..autograd.dispatch import into
 from ..core.dtypes import get_default_dtype
+from ..engine.frames import module_path, user_place
 from ..engine.random import default_generator
 from ..engine.trace import Step, Template, Trace, state
 from ..engine.value import Value
@@ -168,7 +169,8 @@ def _again(
         return None
     if trace.parent is None and trace.cur.depth >= trace.trie.budget():
         return None
-    return trace.extend(template, key, refs)
+    place, path = user_place(), module_path(state.modules)
+    return trace.extend(template, key, refs, place, path, trace.cur.depth + 1)
 
 
 def _learn(op: Any, like: Hashable, result: Any) -> Any:
@@ -177,7 +179,9 @@ def _learn(op: Any, like: Hashable, result: Any) -> Any:
     if step.kernel is not None and type(step.key) is tuple and step.key[0] is op:
         if len(op.templates) > _MOST_TEMPLATES:
             op.templates.clear()
-        op.templates[like] = Template(step)
+        op.templates[like] = Template(
+            step.kernel, step.kinds, step.args, step.wrap, step.views, step.wrt
+        )
     return result
 
 

@@ -1,0 +1,216 @@
+"""Backward of work not yet run: the open trace walked in reverse, without building the tape.
+
+The first backward from a position records every vector-Jacobian product; the position remembers
+where that ended, so that the next one is a jump: one look-up, and a few operations a parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.dtypes import of as dtype_of
+from ..engine.kernel import Kernel, kernels
+from ..engine.trace import Step, Template, Trace, eager_trie
+from ..engine.value import Kind, kind_of
+
+
+class Jump:
+    """A recorded backward.
+
+    Attributes:
+        end: the position after it.
+        leaves: (index of a leaf, index of its gradient, the gradient's kind).
+        numbers: (position, position it is copied from) of the run-time numbers it takes.
+        frees: indices of the values whose graph it consumes.
+    """
+
+    __slots__ = ("end", "leaves", "numbers", "frees")
+
+    def __init__(
+        self,
+        end: Step,
+        leaves: tuple[tuple[int, int, Kind], ...],
+        numbers: tuple[tuple[int, int], ...],
+        frees: frozenset[int],
+    ) -> None:
+        self.end, self.leaves, self.numbers, self.frees = end, leaves, numbers, frees
+
+
+def jump_from(
+    trace: Trace, keep: bool, roots: tuple[int, ...], seeds: tuple[int | None, ...]
+) -> Jump | None:
+    """The backward from here, known or swept for the first time; the trace does not move.
+
+    Args:
+        trace: the open trace.
+        keep: whether the graph may be walked again.
+        roots: indices of what is differentiated.
+        seeds: indices of their cotangents; None for ones.
+
+    Returns:
+        None where only the general walk will do: graphs that reach into earlier traces, that are
+        freed, or whose saved values were modified since.
+    """
+    start = trace.cur
+    key = (keep, roots, seeds)
+    if start.jumps is not None:
+        jump = start.jumps.get(key)
+        if jump is not None:
+            return jump
+    if any(not callable(owner) for owner in trace.owners.values()):
+        return None
+    sweep = _Sweep(trace)
+    try:
+        jump = sweep.run(start, keep, roots, seeds)
+    finally:
+        trace.cur = start
+    if jump is not None and trace.trie is not eager_trie:
+        if start.jumps is None:
+            start.jumps = {}
+        elif len(start.jumps) > 64:
+            start.jumps.clear()
+        start.jumps[key] = jump
+    return jump
+
+
+class _Sweep:
+    """One walk over the steps of a trace, in reverse."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.pending: dict[int, int] = {}  # value -> its cotangent
+        self.numbers: list[tuple[int, int]] = []
+        self.depth = trace.cur.depth + 1
+
+    def run(
+        self,
+        start: Step,
+        keep: bool,
+        roots: tuple[int, ...],
+        seeds: tuple[int | None, ...],
+    ) -> Jump | None:
+        trace, pending = self.trace, self.pending
+        kinds = {i: v.kind for v, i in trace.leaves.items() if i in set(roots)}
+        kinds.update((v.idx, v.kind) for v in trace.vals if v.idx in set(roots))
+        for root, seed in zip(roots, seeds, strict=True):
+            if seed is None:
+                seed = self.extend(_ones(kinds[root]), (), None).base
+            self.give(root, seed, kinds[root])
+        modified = {
+            v.idx if v.trace is trace else trace.leaves[v]
+            for v in (*trace.vals, *trace.leaves)
+            if v.watch is not None and v.watch[0].version != v.watch[1]
+        }
+        freed, frees, leaves = trace.freed, set(), []
+        step = start
+        while step.parent is not None and pending:
+            if step.kernel is None or (step.kinds and step.kind.leaf):
+                if step.kind is not None and step.base in pending:
+                    kind = step.kind.with_grad(False, False)
+                    leaves.append((step.base, pending.pop(step.base), kind))
+            elif step.wrt:
+                given = tuple([k for k in range(len(step.kinds)) if step.base + k in pending])
+                if given:
+                    kernel = step.kernel
+                    if kernel.is_alias:
+                        self.give(step.refs[0], pending.pop(step.base), step.kind)
+                    else:
+                        needs = kernel.needs(step.wrt)
+                        if needs or kernel.saves in ("number", "result"):
+                            if step.base in freed:
+                                return None
+                            if modified and not modified.isdisjoint(
+                                range(step.base, step.n)
+                                if kernel.saves == "result"
+                                else [step.refs[i] for i in needs]
+                            ):
+                                return None
+                        self.differentiate(step, needs, given)
+                    frees.update(range(step.base, step.n))
+            step = step.parent
+        return Jump(
+            trace.cur, tuple(leaves), tuple(self.numbers), frozenset() if keep else frozenset(frees)
+        )
+
+    def differentiate(self, step: Step, needs: Sequence[int], given: tuple[int, ...]) -> None:
+        """Record the vector-Jacobian product of a step."""
+        pending, base, refs = self.pending, step.base, step.refs
+        product = self.extend(
+            _product(step, given),
+            (*[refs[i] for i in needs], *[pending.pop(base + k) for k in given]),
+            step,
+        )
+        for k, i in enumerate(step.wrt):
+            self.give(refs[i], product.base + k, product.kinds[k])
+
+    def give(self, idx: int, cotangent: int, kind: Kind) -> None:
+        """Add to the cotangent of a value."""
+        other = self.pending.get(idx)
+        if other is not None:
+            cotangent = self.extend(_sum(kind), (other, cotangent), None).base
+        self.pending[idx] = cotangent
+
+    def extend(self, template: Template, refs: tuple[int, ...], origin: Step | None) -> Step:
+        """Record a step that comes from `origin`, whose run-time numbers it takes too."""
+        trace = self.trace
+        key: Hashable = (template.kernel, False, None, refs)
+        step = trace.cur.next.get(key)
+        if step is None:
+            place, path = (None, "") if origin is None else (origin.place, origin.module_path)
+            step = trace.extend(template, key, refs, place, path, self.depth)
+        if origin is not None and origin.numbers:
+            self.numbers += zip(step.numbers, origin.numbers)
+        trace.cur = step
+        return step
+
+
+def _product(step: Step, given: tuple[int, ...]) -> Template:
+    kernel = step.kernel
+    made = (step.wrt, given, step.kind.device)
+    template = kernel.products.get(made)
+    if template is None:
+        product = kernel.vjp(step.wrt, given)
+        template = kernel.products[made] = Template(product, _kinds(product, step.kind.device))
+    return template
+
+
+def fill_kernel(shape: tuple[int, ...], dtype: Any, number: float) -> Kernel:
+    """The kernel that makes an array of one number."""
+    key = ("fill", tuple(shape), dtype, number)
+    return kernels.get(
+        key,
+        lambda: Kernel(
+            "ones" if number else "zeros", key, lambda: (jnp.full(shape, number, dtype),), (),
+            out_avals=(jax.ShapeDtypeStruct(tuple(shape), dtype),),
+        ),
+    )  # fmt: skip
+
+
+def sum_kernel(kind: Kind) -> Kernel:
+    """The kernel that adds two gradients of one kind."""
+    aval = jax.ShapeDtypeStruct(kind.shape, kind.dtype.np)
+    key = ("sum of gradients", kind.shape, kind.dtype)
+    return kernels.get(
+        key,
+        lambda: Kernel(
+            "add", key, lambda x, y: (x + y,), [aval, aval], out_avals=(aval,), fleeting=True
+        ),
+    )
+
+
+def _kinds(kernel: Kernel, device: Any) -> tuple[Kind, ...]:
+    return tuple(kind_of(a.shape, dtype_of(a.dtype), device) for a in kernel.out_avals)
+
+
+def _ones(kind: Kind) -> Template:
+    kernel = fill_kernel(kind.shape, kind.dtype.np, 1)
+    return Template(kernel, (kind.with_grad(False, False),))
+
+
+def _sum(kind: Kind) -> Template:
+    kernel = sum_kernel(kind)
+    return Template(kernel, (kind.with_grad(False, False),))
