@@ -41,12 +41,13 @@ class Step:
         views: for a view operation, how to read and write each result.
         jumps: recorded continuations that end elsewhere, such as a whole backward; None if none.
         wrt: the array inputs that gradients flow to.
+        path: a hash of all keys up to here.
     """
 
     __slots__ = (
         "next", "parent", "key", "kernel", "refs", "numbers", "kinds", "kind", "base", "n", "nnum",
         "depth", "inputs", "args", "place", "module_path", "programs", "wrap", "views",
-        "jumps", "wrt", "__weakref__",
+        "jumps", "wrt", "path", "__weakref__",
     )  # fmt: skip
 
     @property
@@ -77,7 +78,7 @@ def _root() -> Step:
     step = Step()
     step.next, step.parent, step.key, step.kernel = {}, None, None, None
     step.refs, step.numbers, step.kinds, step.kind = (), (), (), None
-    step.base = step.n = step.nnum = step.depth = step.inputs = 0
+    step.base = step.n = step.nnum = step.depth = step.inputs = step.path = 0
     step.args, step.place, step.module_path, step.programs = None, None, "", {}
     step.wrap = step.views = step.jumps = None
     step.wrt = ()
@@ -86,6 +87,9 @@ def _root() -> Step:
 
 class Trie:
     """The recorded traces of one mode, bounded: past `config.max_steps` it starts afresh.
+
+    A step enters when it is recorded for the second time. Of graphs that never recur nothing
+    stays, and Python's garbage collector has nothing to go through.
 
     Args:
         budget: how many operations a trace may hold before it is flushed.
@@ -97,6 +101,7 @@ class Trie:
         self.eager = eager
         self.budget = budget
         self.steps = 0
+        self.once: set[int] = set()
         self.lock = threading.Lock()
 
     def grow(self, parent: Step, key: Hashable) -> Step:
@@ -113,20 +118,33 @@ class Trie:
         return step
 
     def hang(self, step: Step) -> Step:
-        """Put a finished step into its parent; returns the one that another thread hung first."""
+        """Put a finished step into its parent if it is the second of its kind there.
+
+        Returns the one that another thread hung first, if so.
+        """
         if self.eager:
+            return step
+        parent = step.parent
+        step.path = path = hash((parent.path, step.key))
+        if path not in self.once:
+            if len(self.once) >= _MOST_ONCE:
+                self.once.clear()
+            self.once.add(path)
             return step
         self.steps += 1  # may lose a count to another thread: it is only a bound
         if self.steps > config.max_steps:
             self.clear()
-        return step.parent.next.setdefault(step.key, step)
+        return parent.next.setdefault(step.key, step)
 
     def clear(self) -> None:
         """Forget everything recorded."""
         with self.lock:
             self.steps = 0
+            self.once.clear()
             self.root = _root()
 
+
+_MOST_ONCE = 200_000  # paths remembered that were recorded once
 
 lazy_trie = Trie(lambda: config.node_budget)
 eager_trie = Trie(lambda: 1, eager=True)

@@ -340,6 +340,7 @@ class Op:
                 lambda: Kernel(
                     self.name + "_write", key, lambda base, new: (self.view(base, new, **statics),),
                     [kernel.in_avals[0], kernel.out_avals[k]], grad_name="CopySlices",
+                    saves="number",  # it can be walked once, as PyTorch's, which keeps a function
                 ),
             )  # fmt: skip
 

@@ -203,3 +203,29 @@ def test_a_step_seen_before_is_replayed():
             (x.sin() * lr).sum().backward()
             close(x.grad, jnp.cos(jx) * lr)
     assert len(compiles) == 1
+
+
+def _write_row(y):
+    y[0] = y[1]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        _write_row,
+        lambda y: y.view(-1).add_(1.0),
+        lambda y: y[0].copy_(y[1]),
+        lambda y: y.t().add_(1),
+    ],
+)
+@pytest.mark.parametrize("flush", [False, True])
+def test_a_graph_that_writes_through_a_view_is_walked_once(write, flush):
+    """Although neither the sum nor the write reads what it was applied to."""
+    x, _ = leaf(2, 3)
+    y = 1.5 - x
+    write(y)
+    if flush:
+        y.tolist()
+    y.sum().backward()
+    with pytest.raises(RuntimeError, match="a second time"):
+        y.sum().backward()
