@@ -55,11 +55,11 @@ class FunctionCtx:
             raise RuntimeError(FREED)
         for _, value in self._saved:
             watch = value.watch if value is not None else None
-            if watch is not None and watch[0].version != watch[1]:
+            if watch is not None and watch[0].now != watch[1]:
                 raise RuntimeError(
                     "one of the variables needed for gradient computation has been modified by an "
                     f"inplace operation: [torch.{value.kind.dtype.type_name}Tensor "
-                    f"{list(value.kind.shape)}] is at version {watch[0].version}; expected "
+                    f"{list(value.kind.shape)}] is at version {watch[0].now}; expected "
                     f"version {watch[1]} instead. Hint: the backtrace further above shows the "
                     "operation that failed to compute its gradient. The variable in question was "
                     "changed in there or anywhere later. Good luck!"

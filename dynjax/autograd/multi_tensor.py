@@ -191,9 +191,9 @@ def _put(pairs: Iterator[tuple], owners: dict[int, Any]) -> None:
         if value.kind.leaf:
             value.node = owners[value.idx] = old.node
         alias.seen = storage.stamp = storage.stamp + 1
-        storage.version = version = storage.version + 1
-        storage.writer = tensor
-        value.watch = (storage, version)
+        versions = storage.versions
+        versions.now = version = versions.now + 1
+        value.watch = (versions, version)
 
 
 __all__ = ["Lists", "MultiTensor"]

@@ -183,7 +183,7 @@ class KernelNode(Node):
             watched = [(v, self.edges[i]) for i, v in zip(self.needs, self.values, strict=True)]
         for value, position in watched:
             watch = value.watch
-            if watch is not None and watch[0].version != watch[1]:
+            if watch is not None and watch[0].now != watch[1]:
                 kind = value.kind
                 place = ""
                 if position is not None and not kind.leaf:
@@ -192,7 +192,7 @@ class KernelNode(Node):
                 raise RuntimeError(
                     "one of the variables needed for gradient computation has been modified by an "
                     f"inplace operation: [torch.{kind.dtype.type_name}Tensor "
-                    f"{list(kind.shape)}]{place} is at version {watch[0].version}; expected "
+                    f"{list(kind.shape)}]{place} is at version {watch[0].now}; expected "
                     f"version {watch[1]} instead. Hint: the backtrace further above shows the "
                     "operation that failed to compute its gradient. The variable in question was "
                     f"changed in there or anywhere later. Good luck!{recorded}"

@@ -103,7 +103,7 @@ class _Sweep:
         modified = {
             v.idx if v.trace is trace else trace.leaves[v]
             for v in (*trace.vals, *trace.leaves)
-            if v.watch is not None and v.watch[0].version != v.watch[1]
+            if v.watch is not None and v.watch[0].now != v.watch[1]
         }
         freed, frees, leaves = trace.freed, set(), []
         step = start

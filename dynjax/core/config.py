@@ -17,7 +17,9 @@ class Config:
         max_steps: recorded trie positions kept over all traces.
         max_kernels: operations with settled types kept.
         explain: print one line for every compile.
-        policy: how traces run: "compile" each whole, or "interpret" operation by operation.
+        policy: how traces run: "compile" each whole, "interpret" operation by operation, or
+            "auto": those with parts that recur as calls of these, until the trace comes again.
+        background: whether "auto" compiles in a thread of its own.
     """
 
     node_budget: int = 1024
@@ -26,7 +28,8 @@ class Config:
     max_steps: int = 400_000
     max_kernels: int = 20_000
     explain: bool = False
-    policy: str = "compile"
+    policy: str = "auto"
+    background: bool = True
 
 
 config = Config()

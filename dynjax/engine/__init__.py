@@ -1,5 +1,6 @@
 """Recording operations into traces and running them as XLA programs."""
 
+from . import cold as cold
 from .executor import eager, flush
 from .explain import explain
 

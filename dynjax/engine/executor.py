@@ -48,17 +48,22 @@ class Program:
             when first called.
         donate: positions of arguments that it consumes.
         seconds: what compiling took, None before.
+        left: runs after which the policy is asked again; below zero, never.
+        joined: whether small results leave joined, as the plan says.
     """
 
-    __slots__ = ("run", "donate", "seconds")
+    __slots__ = ("run", "donate", "seconds", "left", "joined")
 
     def __init__(
         self,
         run: Callable[..., Sequence[Any]],
         donate: tuple[int, ...] = (),
         seconds: float | None = None,
+        left: int = -1,
+        joined: bool = True,
     ) -> None:
         self.run, self.donate, self.seconds = run, donate, seconds
+        self.left, self.joined = left, joined
 
 
 class Plan:
@@ -71,14 +76,14 @@ class Plan:
 
     __slots__ = (
         "lowered", "aliasable", "programs", "numbers", "packed", "runs", "policy", "joined",
-        "places", "alone", "outputs",
+        "places", "alone", "outputs", "parted", "parted_runs",
     )  # fmt: skip
 
     def __init__(self, lowered: Lowered, wanted: Sequence[int]) -> None:
         self.lowered = lowered
         self.policy = _policy(lowered)
         self.joined = joined(lowered)
-        if self.policy != "compile" or not self.joined.groups:
+        if self.policy == "interpret" or not self.joined.groups:
             self.joined = None
             self.alone, self.outputs, self.places = None, lowered.outputs, []
         else:
@@ -97,7 +102,8 @@ class Plan:
         self.programs: dict[tuple[int, ...], Program] = {}
         self.numbers: tuple | None = None
         self.packed: Any = None
-        self.runs = 0
+        self.runs = self.parted_runs = 0
+        self.parted: Any = None
 
 
 class ProgramCache:
@@ -119,6 +125,12 @@ class ProgramCache:
             while len(self.programs) > config.max_programs:
                 self.programs.popitem(last=False)
         return program
+
+
+    def peek(self, key: Hashable) -> Program | None:
+        """The program of this key that has been compiled, if there is one."""
+        program = self.programs.get(key)
+        return program if program is not None and program.seconds is not None else None
 
 
 programs = ProgramCache()
@@ -208,11 +220,12 @@ def _run(trace: Trace, live: list[Value]) -> None:
     donate = _donatable(plan, leaves, used, arrays)
     try:
         program = plan.programs.get(donate)
-        if program is None:
+        if program is None or program.left == 0:
             program = plan.programs[donate] = POLICIES[plan.policy](plan, donate, trace)
         if plan.runs and np.ndarray in types:
             _settle(leaves, used, arrays)
         plan.runs += 1
+        program.left -= 1
         _call(program, plan, arrays, trace, trace.numbers, live)
     except Exception as error:
         salvage(trace, live, leaves, error)
@@ -240,14 +253,16 @@ def _run_plainly(
         _call(Program(_body(plan), (), 0.0), plan, arrays, trace, trace.numbers, live)
 
 
-def _prepared(plan: Plan, live: list[Value]) -> tuple[list[Value], Iterable[Any], list[Pack]]:
-    """What `_commit` will need: values that get an array of their own, what takes the place of the
-    trace for every live value, and the joined arrays' owners."""
-    if plan.alone is None:
-        return live, repeat(None), []
+def _prepared(
+    program: Program, plan: Plan, live: list[Value]
+) -> tuple[tuple[int, ...], list[Value], Iterable[Any], list[Pack]]:
+    """What `_commit` will need: where the results are, values that get an array of their own, what
+    takes the place of the trace for every live value, and the joined arrays' owners."""
+    if plan.alone is None or not program.joined:
+        return plan.lowered.outputs, live, repeat(None), []
     packs = [Pack(places) for places in plan.places]
     home = {idx: pack for pack, places in zip(packs, plan.places) for idx in places}
-    return [live[k] for k in plan.alone], [home.get(v.idx) for v in live], packs
+    return plan.outputs, [live[k] for k in plan.alone], [home.get(v.idx) for v in live], packs
 
 
 def _commit(
@@ -313,15 +328,15 @@ def _call(
     sink: list[Any] = []
     if program.seconds is None:
         _first_call(program, plan, arrays, trace, sink)
-        _commit(live, sink[0], plan.outputs, *_prepared(plan, live))
+        _commit(live, sink[0], *_prepared(program, plan, live))
         return
-    prepared = _prepared(plan, live)
+    prepared = _prepared(program, plan, live)
     try:
         with jax.enable_x64(True):
             sink.extend(starmap(program.run, (arrays,)))
     finally:
         if sink:
-            _commit(live, sink[0], plan.outputs, *prepared)
+            _commit(live, sink[0], *prepared)
 
 
 def _first_call(
@@ -359,8 +374,10 @@ def _body(plan: Plan) -> Callable[..., list]:
     return dynjax_step
 
 
-def compile_whole(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
-    """The policy in force by default: the whole trace is one XLA program."""
+def compile_whole(
+    plan: Plan, donate: tuple[int, ...], trace: Trace, keep: bool = True
+) -> Program:
+    """A policy: the whole trace is one XLA program; `keep` says whether others shall find it."""
     lowered = plan.lowered
 
     def make() -> Program:
@@ -371,7 +388,7 @@ def compile_whole(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
         run = jax.jit(_body(plan), donate_argnums=donate, keep_unused=True, **place)
         return Program(run, donate)
 
-    return programs.get((lowered.key, donate, plan.joined), make)
+    return programs.get((lowered.key, donate, plan.joined), make) if keep else make()
 
 
 def interpret(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
@@ -417,6 +434,8 @@ def _policy(lowered: Lowered) -> str:
     quadratic length: 200 sines whose values are all kept compile for 27 s, 32 ms if only the last
     is. A graph kept for a later backward is such a chain.
     """
+    if len(lowered.results) <= config.max_results:
+        return config.policy
     kept = set(lowered.results)
     first, chained = len(lowered.leaves), 0
     read = {r for _, refs, _ in lowered.program for r in refs}

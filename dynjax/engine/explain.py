@@ -106,13 +106,18 @@ class explain:
 def report(trace: Any, lowered: Any, seconds: float, programs: int) -> None:
     """Note a compile; prints it where `config.explain` is set."""
     cause, step = _cause(trace)
+    note(cause, step, seconds, len(lowered.steps), programs)
+
+
+def note(cause: str, step: Step | None, seconds: float, operations: int, programs: int) -> None:
+    """Note a compile that a step caused."""
     event = Compile(
         cause,
         step.source if step is not None else None,
         source_of(user_place()),
         step.module_path if step is not None else "",
         seconds * 1e3,
-        len(lowered.steps),
+        operations,
         programs,
     )
     _history.append(event)

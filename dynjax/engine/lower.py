@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ class Lowered(NamedTuple):
         steps: the kernel steps that run, in order.
         program: the same as (kernel, places of its inputs, its numbers as (is float, position)).
         results: the place of every distinct output.
+        origins: the kernel that computes each of them; None for a leaf.
     """
 
     fn: Callable[..., list]
@@ -38,25 +40,31 @@ class Lowered(NamedTuple):
     steps: tuple[Step, ...]
     program: tuple[tuple[Kernel, tuple[int, ...], tuple[tuple[bool, int], ...]], ...]
     results: tuple[int, ...]
+    origins: tuple[Kernel | None, ...]
 
 
 def lower(path: Sequence[Step], wanted: Sequence[int]) -> Lowered:
     """Reduce a path to the function that yields the `wanted` value indices."""
     alias: dict[int, int] = {}
+    inputs = []
     for step in path:
-        if step.kernel is not None and step.kernel.is_alias:
+        kernel = step.kernel
+        if kernel is None:
+            if step.kind is not None:
+                inputs.append(step)
+        elif kernel.is_alias:
             source = step.refs[0]
             alias[step.base] = alias.get(source, source)
     goals = [alias.get(i, i) for i in wanted]
     needed, steps = set(goals), []
     for step in reversed(path):
-        if step.kernel is not None and not step.kernel.is_alias:
-            if any(i in needed for i in range(step.base, step.n)):
-                steps.append(step)
-                needed.update(alias.get(i, i) for i in step.refs)
+        if step.kernel is None or step.kernel.is_alias or step.n == step.base:
+            continue
+        if step.base in needed or not needed.isdisjoint(range(step.base + 1, step.n)):
+            steps.append(step)
+            needed.update([alias.get(i, i) for i in step.refs] if alias else step.refs)
     steps.reverse()
 
-    inputs = [s for s in path if s.kernel is None and s.kind is not None]
     leaves = tuple(k for k, s in enumerate(inputs) if s.base in needed)
     entries = [inputs[k].base for k in leaves]
     kinds = tuple(inputs[k].kind for k in leaves)
@@ -65,25 +73,35 @@ def lower(path: Sequence[Step], wanted: Sequence[int]) -> Lowered:
     ints: dict[int, int] = {}
     program = []
     for step in steps:
-        numbers = []
-        for position, kind in zip(step.numbers, step.kernel.numbers, strict=True):
-            pool = floats if kind is float else ints
-            numbers.append((kind is float, pool.setdefault(position, len(pool))))
-        refs = tuple(place[alias.get(i, i)] for i in step.refs)
-        first = len(place)
-        for k, i in enumerate(range(step.base, step.n)):
-            place[i] = first + k
-        program.append((step.kernel, refs, tuple(numbers)))
+        numbers: Any = ()
+        if step.numbers:
+            for position, kind in zip(step.numbers, step.kernel.numbers, strict=True):
+                pool = floats if kind is float else ints
+                numbers += ((kind is float, pool.setdefault(position, len(pool))),)
+        if alias:
+            refs = tuple([place[alias.get(i, i)] for i in step.refs])
+        else:
+            refs = tuple([place[i] for i in step.refs])
+        first, base = len(place), step.base
+        place[base] = first
+        for i in range(base + 1, step.n):
+            place[i] = first + i - base
+        program.append((step.kernel, refs, numbers))
     order = _updated_first(steps, place, len(leaves))
     results = tuple(sorted({place[g] for g in goals}, key=order))
     positions = {p: k for k, p in enumerate(results)}
     outputs = tuple(positions[place[g]] for g in goals)
-    avals = {}
-    for base, kind in zip(entries, kinds, strict=True):
-        avals[place[base]] = jax.ShapeDtypeStruct(kind.shape, kind.dtype.np)
-    for step in steps:
-        for k, aval in enumerate(step.kernel.out_avals):
-            avals[place[step.base + k]] = aval
+    firsts = [place[step.base] for step in steps]
+
+    def aval(p: int) -> jax.ShapeDtypeStruct:
+        if p < len(leaves):
+            return jax.ShapeDtypeStruct(kinds[p].shape, kinds[p].dtype.np)
+        k = bisect_right(firsts, p) - 1
+        return steps[k].kernel.out_avals[p - firsts[k]]
+
+    def origin(p: int) -> Kernel | None:
+        return None if p < len(leaves) else steps[bisect_right(firsts, p) - 1].kernel
+
     key = (
         tuple((k.shape, k.dtype, k.device) for k in kinds),
         tuple(program),
@@ -99,7 +117,8 @@ def lower(path: Sequence[Step], wanted: Sequence[int]) -> Lowered:
 
     return Lowered(
         fn, leaves, kinds, tuple(floats), tuple(ints), outputs,
-        tuple(avals[r] for r in results), key, tuple(steps), tuple(program), results,
+        tuple(map(aval, results)), key, tuple(steps), tuple(program), results,
+        tuple(map(origin, results)),
     )  # fmt: skip
 
 

@@ -88,15 +88,9 @@ class Joined(NamedTuple):
 
 def joined(lowered: Lowered) -> Joined:
     """What is worth joining."""
-    fleeting, place = set(), len(lowered.leaves)
-    for kernel, _, _ in lowered.program:
-        after = place + len(kernel.out_avals)
-        if kernel.fleeting:
-            fleeting.update(range(place, after))
-        place = after
     groups: dict[Any, list[int]] = {}
-    for p, (place, aval) in enumerate(zip(lowered.results, lowered.out_avals)):
-        if place in fleeting and math.prod(aval.shape) <= _MOST:
+    for p, (kernel, aval) in enumerate(zip(lowered.origins, lowered.out_avals)):
+        if kernel is not None and kernel.fleeting and math.prod(aval.shape) <= _MOST:
             groups.setdefault(aval.dtype, []).append(p)
     chosen = tuple(tuple(group) for group in groups.values() if len(group) >= _FEWEST)
     inside = {p for group in chosen for p in group}

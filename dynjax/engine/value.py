@@ -80,8 +80,8 @@ class Value:
         array: the jax.Array (or host numpy array not yet sent), None while pending.
         node: tape position: (node, output number) of a result; a weak reference to the
             tensor of a leaf; the finished trace where the graph was freed; or None (unknown yet).
-        watch: (storage, its version then) where the value is or was the content of a storage that
-            is shared or was written to: tells whether it was modified since.
+        watch: (a storage's versions, the one then) where the value is or was the content of a
+            storage that is shared or was written to: tells whether it was modified since.
     """
 
     __slots__ = ("trace", "idx", "kind", "array", "node", "watch")

@@ -53,7 +53,7 @@ def attach_known(base: TensorHandle, view: TensorHandle, how: Any) -> Alias:
     made.silent = alias.silent
     made.plain = False
     made.many = None
-    view._v.watch = (storage, storage.version)
+    view._v.watch = ((versions := storage.versions), versions.now)
     return made
 
 

@@ -56,9 +56,8 @@ def restructure(tensor: Tensor, view: Tensor) -> Tensor:
     if made.base is tensor:
         made.base = twin
     tensor._v, tensor._alias = view._v, made
-    storage.version += 1
+    storage.versions.now += 1
     storage.stamp += 1
-    storage.writer = made.base
     twin._alias.seen = made.seen = storage.stamp
     tensor._v.watch = storage.watch()
     return tensor

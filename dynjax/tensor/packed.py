@@ -143,12 +143,8 @@ def _unshared(members: Sequence[Tensor], holders: Sequence[Tensor] = ()) -> list
         storage = members[group[0]]._alias.storage
         tensors = {id(members[i]): members[i] for i in group}
         tensors |= {id(t): t for t in holders if t._alias and t._alias.storage is storage}
-        if storage.writer is not None and getrefcount(storage.writer) <= 2:
-            tensors[id(storage.writer)] = storage.writer
-        values = [storage.value, *(t._v for t in tensors.values())]
-        watches = {id(v.watch) for v in values if v.watch and v.watch[0] is storage}
         # The variable here and getrefcount's argument count too.
-        if getrefcount(storage) <= len(tensors) + len(watches) + 2:
+        if getrefcount(storage) <= len(tensors) + 2:
             found += group
     return sorted(found)
 

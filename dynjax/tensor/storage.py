@@ -20,26 +20,35 @@ from ..engine.trace import state
 from ..engine.value import Kind, Value, concrete
 
 
+class Versions:
+    """A storage's count of in-place operations; values refer to it, not to the storage that refers
+    to them, so that what is dropped is gone at once.
+    """
+
+    __slots__ = ("now",)
+
+    def __init__(self) -> None:
+        self.now = 0
+
+
 class Storage:
     """The content that tensors share.
 
     Attributes:
         value: the content, as its first tensor sees it.
-        version: in-place operations so far, as PyTorch counts them.
+        versions: in-place operations so far, as PyTorch counts them.
         stamp: changes so far, those through `.data` included.
-        writer: the family base through which the last change came.
     """
 
-    __slots__ = ("value", "version", "stamp", "writer")
+    __slots__ = ("value", "versions", "stamp")
 
     def __init__(self, value: Value) -> None:
         self.value = value
-        self.version = self.stamp = 0
-        self.writer: Any = None
+        self.versions, self.stamp = Versions(), 0
 
-    def watch(self) -> tuple[Storage, int]:
+    def watch(self) -> tuple[Versions, int]:
         """The present version, to be remembered with a value that is this content."""
-        return (self, self.version)
+        return (self.versions, self.versions.now)
 
 
 class ViewStep:
@@ -133,7 +142,7 @@ def share(tensor: Any) -> Alias:
     if alias is None:
         storage = Storage(tensor._v)
         alias = tensor._alias = Alias(storage, None, ())
-        tensor._v.watch = (storage, 0)
+        tensor._v.watch = storage.watch()
     return alias
 
 
@@ -156,7 +165,7 @@ def refresh(tensor: Any) -> Value:
         value = _regrafted(tensor._v, data)
     tensor._v = value
     alias.seen = storage.stamp
-    value.watch = (storage, storage.version)
+    value.watch = storage.watch()
     return value
 
 
@@ -211,9 +220,8 @@ def write(tensor: Any, value: Value) -> None:
     storage.value = content
     storage.stamp += 1
     if not alias.silent:
-        storage.version += 1
-    storage.writer = base
-    watch = (storage, storage.version)
+        storage.versions.now += 1
+    watch = storage.watch()
     base._v = first
     base._alias.seen = storage.stamp
     first.watch = watch

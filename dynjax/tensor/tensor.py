@@ -183,7 +183,7 @@ class Tensor:
     @property
     def _version(self) -> int:
         alias = self._alias
-        return 0 if alias is None else alias.storage.version
+        return 0 if alias is None else alias.storage.versions.now
 
     @property
     def _base(self) -> Tensor | None:

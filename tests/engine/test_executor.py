@@ -10,6 +10,7 @@ import pytest
 
 import dynjax
 from dynjax import nn
+from dynjax.core.config import config
 from dynjax.engine import executor
 from dynjax.engine.trace import state
 from dynjax.interop.jax import from_function
@@ -167,7 +168,7 @@ def test_an_interrupted_compile_can_be_repeated(monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setitem(executor.POLICIES, "compile", interrupted)
+        patch.setitem(executor.POLICIES, config.policy, interrupted)
         with pytest.raises(KeyboardInterrupt):
             y.tolist()
     np.testing.assert_allclose(y.tolist(), np.sinh(3 * np.ones(7)), rtol=1e-6)

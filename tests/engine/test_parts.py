@@ -1,0 +1,129 @@
+"""Programs as calls of parts that recur: the same results, and few compiles."""
+
+import random
+
+import numpy as np
+import pytest
+
+import dynjax
+from dynjax import nn
+from dynjax.core.config import config
+from dynjax.engine import cold
+from dynjax.engine.lower import lower
+from dynjax.engine.parts import Dictionary, Parted, recurring
+from dynjax.engine.trace import state
+
+
+def test_the_period_of_a_loop_recurs():
+    assert recurring([*"xy", *("abcd" * 5), *"z"]) == [tuple("abcd")]
+
+
+def test_stretches_that_follow_each_other_as_they_like_stay_apart():
+    draw = random.Random(0)
+    sequence = [c for _ in range(60) for c in draw.choice(["abc", "pqrs", "uvw"])]
+    assert sorted(map("".join, recurring(sequence))) == ["abc", "pqrs", "uvw"]
+
+
+def test_nothing_recurs_in_what_is_not_repeated():
+    assert recurring("abcdefgh") == [] and recurring("") == []
+
+
+def test_a_dictionary_finds_the_longest_parts():
+    known = Dictionary()
+    known.add("abc")
+    known.add("ab")
+    assert known.cut("xxabcabxa") == ([(2, 5), (5, 7)], [(0, 2), (7, 9)])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_however_a_program_is_cut_its_results_are_the_same(seed):
+    draw = random.Random(seed)
+    values = [dynjax.full((3,), 0.1 * (i + 1)) for i in range(3)]
+    for _ in range(20):
+        a, b, kind = draw.choice(values), draw.choice(values), draw.randrange(4)
+        values.append([a + b, a * 0.5, a.tanh(), (a * b).sin()][kind])
+    wanted = draw.sample(values[3:], 5)
+    trace = state.trace
+    lowered = lower(trace.path(), [trace.ref(t._v) for t in wanted])
+    leaves = list(trace.leaves)
+    arrays = [leaves[k].array for k in lowered.leaves]
+    if lowered.floats:
+        arrays.append(np.array([trace.numbers[i] for i in lowered.floats]))
+    n = len(lowered.program)
+    cuts = [0, *sorted(draw.sample(range(1, n), 4)), n]
+    parted = Parted(
+        lowered,
+        list(zip(cuts, cuts[1:])),
+        Dictionary(),
+        lambda part, outputs, step: cold.Program(part.function(outputs)),
+    )
+    results = parted.run(*arrays)
+    for t, place in zip(wanted, lowered.outputs, strict=True):
+        np.testing.assert_allclose(results[place], t.numpy(), rtol=1e-6)
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.read = nn.Linear(7, 4), nn.Linear(4, 1)
+
+    def forward(self, xs):
+        h = dynjax.zeros(2, 4)
+        for x in xs:
+            h = dynjax.tanh(self.inner(dynjax.cat([x, h], 1)))
+        return self.read(h).square().mean()
+
+
+def trained(lengths, policy):
+    """Losses and weights of a recurrent net trained on sequences of these lengths."""
+    dynjax.manual_seed(0)
+    model = Recurrent()
+    optimizer = dynjax.optim.Adam(model.parameters(), lr=0.01)
+    draw = np.random.default_rng(0)
+    before, config.policy = config.policy, policy
+    losses = []
+    try:
+        for n in lengths:
+            xs = [dynjax.from_numpy(draw.standard_normal((2, 3)).astype("f")) for _ in range(n)]
+            loss = model(xs)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    finally:
+        config.policy = before
+    return losses, [p.detach().numpy() for p in model.parameters()]
+
+
+def test_lengths_share_the_parts_of_a_loop():
+    trained([9, 12], "auto")
+    with dynjax.explain() as compiles:
+        losses, weights = trained([10, 14, 11], "auto")
+    assert not compiles
+    expected, known = trained([10, 14, 11], "compile")
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    for a, b in zip(weights, known, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_a_trace_that_comes_again_is_compiled_whole_in_the_background():
+    with dynjax.explain() as compiles:
+        losses, _ = trained([15] * 6, "auto")
+        while cold._jobs and not all(job.future.done() for job in cold._jobs.values()):
+            for job in list(cold._jobs.values()):
+                job.future.result()
+        again, _ = trained([15] * 6, "auto")
+    whole = max(compiles, key=lambda c: c.operations)
+    assert whole.operations > 100 and "part" not in whole.cause
+    np.testing.assert_allclose(again, losses, rtol=1e-5)
+
+
+def test_a_compile_that_fails_in_the_background_is_told_once(monkeypatch):
+    def fail(*args):
+        raise RuntimeError("no more memory")
+
+    monkeypatch.setattr(cold, "_compile", fail)
+    with pytest.warns(RuntimeWarning, match="no more memory") as warned:
+        losses, _ = trained([17] * 8, "auto")
+    assert len([w for w in warned if "no more memory" in str(w.message)]) == 1
+    assert len(losses) == 8
