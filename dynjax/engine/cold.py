@@ -31,6 +31,7 @@ _SHORTEST = 24  # kernels, below which a trace is compiled whole
 _WORTH = 0.6  # parts are worth it where this share of the kernels, or less, is to be compiled
 _CALL = 25e-6  # seconds that a call of a part costs
 _COMPILE = 4e-3  # seconds a kernel that compiling whole costs
+_TRIES = 3  # stretches between parts with a kernel, past which it runs alone between parts
 _OFTEN = 4  # runs among the last eight from which on a trace counts as one that stays
 _recent: deque[int] = deque(maxlen=8)
 
@@ -80,10 +81,10 @@ def _parted(lowered: Lowered) -> Parted | None:
         ranges = list(known)
         for start, stop in between:
             run = kernels[start:stop]
-            if _dictionary.between.issuperset(run):
+            if all(_dictionary.between[kernel] >= _TRIES for kernel in run):
                 ranges += [(i, i + 1) for i in range(start, stop)]
             else:
-                _dictionary.between.update(run)
+                _dictionary.between.update(set(run))
                 _dictionary.add(run)
                 ranges.append((start, stop))
         ranges.sort()

@@ -86,8 +86,8 @@ class Dictionary:
     def __init__(self) -> None:
         self.root: dict = {}
         self.count = 0
-        # Kernels that stood between parts, and parts that were compiled.
-        self.between: set[Kernel] = set()
+        # How often a kernel stood in a new stretch between parts; parts that were compiled.
+        self.between: Counter[Kernel] = Counter()
         self.compiled: set[tuple[Kernel, ...]] = set()
         self.outputs: dict[Part, set[int]] = {}
 
