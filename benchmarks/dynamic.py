@@ -47,13 +47,15 @@ class Measured:
     Attributes:
         steps: how many are measured.
         contenders: who can do it.
-        make: `make(contender, torch)` returns a step that returns its loss.
+        make: `make(contender, torch)` returns a step: from data to the loss.
+        batch: `batch(index)` is the data of a step.
         hold: whether the table is of memory over time.
     """
 
     steps: int
     contenders: tuple[str, ...]
     make: Callable[[str, Any], Step]
+    batch: Callable[[int], tuple] = lambda index: ()
     hold: bool = False
 
 
@@ -61,12 +63,13 @@ def _changing(work: Dynamic) -> Measured:
     def make(contender: str, torch: Any) -> Step:
         weights = initial_weights(torch, work)
         if contender in work.jax:
-            return work.jax[contender](weights, work.batch)
+            return work.jax[contender](weights)
         return framework_step(torch, work, weights, contender == COMPILED)
 
     has_cell = hasattr(load("dynjax"), "compile") and work.name != "graphs"
     ours = ("dynjax", *((COMPILED,) if has_cell else ()))
-    return Measured(work.steps, (*ours, *TORCH, *work.jax), make, work.name == "graphs")
+    contenders = (*ours, *TORCH, *work.jax)
+    return Measured(work.steps, contenders, make, work.batch, work.name == "graphs")
 
 
 def _first_steps(work: Workload) -> Measured:
@@ -74,7 +77,7 @@ def _first_steps(work: Workload) -> Measured:
         weights = initial_weights(torch, work)
         start = jax_step if contender == "jax, jit" else lambda *given: static_step(torch, *given)
         run = start(work, weights)
-        return lambda index: run(1)
+        return lambda: run(1)
 
     return Measured(20, ("dynjax", *TORCH, "jax, jit"), make)
 
@@ -85,7 +88,6 @@ def _inference(work: Workload) -> Measured:
         weights = initial_weights(torch, work)
         model.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
         model.eval()
-        inputs = [x[:1] for x, _ in work.batches]
         if contender == "jax, jit":
             from dynjax.interop.jax import to_jax
 
@@ -95,13 +97,15 @@ def _inference(work: Workload) -> Measured:
         else:
             call = lambda x: model(torch.from_numpy(x)).numpy()  # noqa: E731
 
-        def step(index: int) -> float:
+        def step(x: np.ndarray) -> float:
             with torch.no_grad():
-                return float(call(inputs[index % len(inputs)]).flat[0])
+                return float(call(x).flat[0])
 
         return step
 
-    return Measured(2000, ("dynjax", *TORCH, "jax, jit"), make)
+    inputs = [(x[:1],) for x, _ in work.batches]
+    contenders = ("dynjax", *TORCH, "jax, jit")
+    return Measured(2000, contenders, make, lambda index: inputs[index % len(inputs)])
 
 
 MEASURED: dict[str, Measured] = {
@@ -127,12 +131,14 @@ def run_alone(name: str, contender: str, steps: str, policy: str) -> None:
         torch.set_num_threads(TORCH.index(contender) + 1)
     elif policy:
         torch.config.policy = policy
-    step = MEASURED[name].make(contender, torch)
+    measured = MEASURED[name]
+    step = measured.make(contender, torch)
     before = len(compiles)
     seconds, losses, resident = [], [], []
     for index in range(int(steps)):
+        data = measured.batch(index)
         begin = time.perf_counter()
-        losses.append(step(index))
+        losses.append(step(*data))
         seconds.append(time.perf_counter() - begin)
         if (index + 1) % max(1, int(steps) // 10) == 0:
             resident.append(resident_mib())

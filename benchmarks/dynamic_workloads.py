@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 Arrays = dict[str, Any]
-Step = Callable[[int], float]
+Step = Callable[..., float]  # from the data of a step to its loss
 
 LEARNING_RATE = 0.1
 
@@ -31,7 +31,7 @@ class Dynamic:
         model: `model(torch)` builds the module; one called `cell` in it is what is worth compiling.
         batch: `batch(index)` is the data of a step.
         loss: `loss(torch, model, *batch)` is the forward pass.
-        jax: by name, `make(weights, batch)` returns a step.
+        jax: by name, `make(weights)` returns a step.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Dynamic:
     model: Callable[[Any], Any]
     batch: Callable[[int], tuple]
     loss: Callable[..., Any]
-    jax: dict[str, Callable[[Arrays, Callable[[int], tuple]], Step]] = field(default_factory=dict)
+    jax: dict[str, Callable[[Arrays], Step]] = field(default_factory=dict)
 
 
 def framework_step(torch: Any, work: Dynamic, weights: Arrays, compiled: bool = False) -> Step:
@@ -50,8 +50,8 @@ def framework_step(torch: Any, work: Dynamic, weights: Arrays, compiled: bool = 
         model.cell = torch.compile(model.cell)
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
 
-    def step(index: int) -> float:
-        loss = work.loss(torch, model, *work.batch(index))
+    def step(*data: Any) -> float:
+        loss = work.loss(torch, model, *data)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -64,7 +64,6 @@ def _jit_step(
     loss: Callable[..., jax.Array],
     prepare: Callable[..., tuple],
     weights: Arrays,
-    batch: Callable[[int], tuple],
 ) -> Step:
     """A donated, jitted training step of data that `prepare` has made equal in shape."""
     params = {name: jnp.array(value) for name, value in weights.items()}
@@ -74,24 +73,22 @@ def _jit_step(
         value, gradients = jax.value_and_grad(loss)(params, *data)
         return _descend(params, gradients), value
 
-    def step(index: int) -> float:
+    def step(*data: Any) -> float:
         nonlocal params
-        params, value = update(params, *prepare(*batch(index)))
+        params, value = update(params, *prepare(*data))
         return float(value)
 
     return step
 
 
-def _python_step(
-    loss: Callable[..., jax.Array], weights: Arrays, batch: Callable[[int], tuple]
-) -> Step:
+def _python_step(loss: Callable[..., jax.Array], weights: Arrays) -> Step:
     """A training step in plain Python over jitted parts: no program is as large as the graph."""
     params = {name: jnp.array(value) for name, value in weights.items()}
     descend = jax.jit(_descend, donate_argnums=0)
 
-    def step(index: int) -> float:
+    def step(*data: Any) -> float:
         nonlocal params
-        value, gradients = jax.value_and_grad(loss)(params, *batch(index))
+        value, gradients = jax.value_and_grad(loss)(params, *data)
         params = descend(params, gradients)
         return float(value)
 
@@ -336,25 +333,26 @@ def _leaf(params: Arrays, x: jax.Array) -> tuple:
     return jax.nn.sigmoid(o) * jnp.tanh(cell), cell
 
 
-def _trees_by_level(weights: Arrays, batch: Callable[[int], tuple]) -> Step:
+def _trees_by_level(weights: Arrays) -> Step:
     """Nodes of equal height together, every level padded to a width: one program for all trees.
 
     A state's slot: the leaves first, then each level in turn, at last a zero for missing children.
     """
-    leaves, width, depth = TREES * MOST_LEAVES, TREES * MOST_LEAVES // 4, MOST_LEAVES - 1
+    leaves, width, depth = TREES * MOST_LEAVES, 112, 12
     zero = leaves + depth * width
 
     def schedule(trees: Sequence[Tree], y: np.ndarray) -> tuple:
         words = np.zeros(zero, np.int32)
         children = np.full((depth, width, MOST_CHILDREN), zero, np.int32)
-        filled = np.zeros(depth + 1, np.int32)
-        roots = []
+        filled = np.zeros(MOST_LEAVES, np.int32)
 
         def place(tree: Tree, node: Node) -> tuple[int, int]:
             """The slot of a node, and its height."""
             below = [place(tree, child) for child in node.children]
             height = 1 + max((h for _, h in below), default=-1)
             at = int(filled[height])
+            if height and (height > depth or at == width):
+                raise ValueError(f"the trees do not fit into {depth} levels of {width} nodes")
             filled[height] += 1
             slot = at if height == 0 else leaves + (height - 1) * width + at
             words[slot] = tree.words[node.index]
@@ -363,8 +361,6 @@ def _trees_by_level(weights: Arrays, batch: Callable[[int], tuple]) -> Step:
             return slot, height
 
         roots = [place(tree, tree.root)[0] for tree in trees]
-        if filled[1:].max() > width:
-            raise ValueError(f"a level of {filled[1:].max()} nodes does not fit into {width}")
         levels = words[leaves:].reshape(depth, width)
         return words[:leaves], levels, children, int(np.count_nonzero(filled)) - 1, roots, y
 
@@ -393,25 +389,33 @@ def _trees_by_level(weights: Arrays, batch: Callable[[int], tuple]) -> Step:
         (h, _), _ = jax.lax.scan(level, state, (jnp.arange(depth), words, children))
         return _cross_entropy(_linear(params, "head", h[jnp.asarray(roots)]), y)
 
-    return _jit_step(loss, schedule, weights, batch)
+    return _jit_step(loss, schedule, weights)
 
 
-def _trees_by_cell(weights: Arrays, batch: Callable[[int], tuple]) -> Step:
-    leaf, inner = jax.jit(_leaf), jax.jit(_child_sum)
-    head = jax.jit(lambda p, h, y: _cross_entropy(_linear(p, "head", h), y))
+def _trees_by_cell(weights: Arrays) -> Step:
+    @jax.jit
+    def leaf(params: Arrays, word: jax.Array) -> tuple:
+        return _leaf(params, params["words.weight"][word])
+
+    @jax.jit
+    def inner(params: Arrays, word: jax.Array, states: list[tuple]) -> tuple:
+        h, c = (jnp.stack(parts) for parts in zip(*states, strict=True))
+        return _child_sum(params, params["words.weight"][word], h, c)
+
+    @jax.jit
+    def head(params: Arrays, roots: list[jax.Array], y: jax.Array) -> jax.Array:
+        return _cross_entropy(_linear(params, "head", jnp.stack(roots)), y)
 
     def loss(params: Arrays, trees: Sequence[Tree], y: np.ndarray) -> jax.Array:
-        def state(node: Node, words: jax.Array) -> tuple:
+        def state(node: Node, words: np.ndarray) -> tuple:
+            word = words[node.index]
             if not node.children:
-                return leaf(params, words[node.index])
-            states = [state(child, words) for child in node.children]
-            h, c = (jnp.stack(parts) for parts in zip(*states, strict=True))
-            return inner(params, words[node.index], h, c)
+                return leaf(params, word)
+            return inner(params, word, [state(child, words) for child in node.children])
 
-        roots = [state(tree.root, params["words.weight"][tree.words])[0] for tree in trees]
-        return head(params, jnp.stack(roots), y)
+        return head(params, [state(tree.root, tree.words)[0] for tree in trees], y)
 
-    return _python_step(loss, weights, batch)
+    return _python_step(loss, weights)
 
 
 def _trees() -> Dynamic:
@@ -427,12 +431,12 @@ def _trees() -> Dynamic:
 
 # Adaptive depth: iterate towards a fixed point, as far as this input needs
 
-MOST_ITERATIONS, TOLERANCE = 50, 1e-2
+MOST_ITERATIONS, TOLERANCE = 50, 1e-3
 
 
 def _points(index: int) -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(index)
-    scale = np.float32(10 ** generator.uniform(-2, 0.5))
+    scale = np.float32(10 ** generator.uniform(-4, 0))
     x = scale * generator.standard_normal((BATCH, INPUT), np.float32)
     return x, generator.integers(0, CLASSES, BATCH)
 
@@ -443,8 +447,8 @@ def _equilibrium_model(torch: Any) -> Any:
     class Equilibrium(nn.Module):
         def __init__(self):
             super().__init__()
-            self.inject = nn.Linear(INPUT, HIDDEN)
-            self.cell = nn.Linear(HIDDEN, HIDDEN)
+            self.inject = nn.Linear(INPUT, HIDDEN, bias=False)
+            self.cell = nn.Linear(HIDDEN, HIDDEN, bias=False)
             self.head = nn.Linear(HIDDEN, CLASSES)
 
         def forward(self, x):
@@ -463,11 +467,11 @@ def _equilibrium_model(torch: Any) -> Any:
 
 def _adaptive_depth() -> Dynamic:
     def cell(params: Arrays, given: jax.Array, z: jax.Array) -> tuple:
-        new = jnp.tanh(given + _linear(params, "cell", z))
+        new = jnp.tanh(given + z @ params["cell.weight"].T)
         return new, jnp.linalg.norm(jax.lax.stop_gradient(new - z))
 
     def start(params: Arrays, x: jax.Array) -> tuple:
-        given = _linear(params, "inject", x)
+        given = x @ params["inject.weight"].T
         z = jnp.tanh(given)
         return given, z, jnp.linalg.norm(jax.lax.stop_gradient(z))
 
