@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 
@@ -18,6 +19,9 @@ class Config:
         max_kernels: operations with settled types kept.
         explain: print one line for every compile.
         policy: how traces run: "compile" each whole, or "interpret" operation by operation.
+        cache_dir: a private directory where compiled programs persist from process to process;
+            None asks the environment variable DYNJAX_CACHE_DIR, "" keeps nothing.
+        cache_bytes: what that directory may hold (the oldest goes).
     """
 
     node_budget: int = 1024
@@ -27,6 +31,8 @@ class Config:
     max_kernels: int = 20_000
     explain: bool = False
     policy: str = "compile"
+    cache_dir: str | os.PathLike[str] | None = None
+    cache_bytes: int = 2**30
 
 
 config = Config()
