@@ -198,7 +198,9 @@ def _linear_1() -> Workload:
 # Multi-layer perceptrons, Adam
 
 
-def _mlp(name: str, sizes: tuple[int, ...], batch: int) -> Workload:
+def mlp(name: str, sizes: tuple[int, ...], batch: int) -> Workload:
+    """A classifier of these layer sizes, with ReLUs between them."""
+
     def model(torch: Any) -> Any:
         nn = torch.nn
         layers = []
@@ -223,11 +225,12 @@ def _mlp(name: str, sizes: tuple[int, ...], batch: int) -> Workload:
     )
 
 
-# 32 x [Linear(64, 64), Tanh], SGD with momentum
+# Many x [Linear(64, 64), Tanh], SGD with momentum
 
 
-def _deep() -> Workload:
-    depth, width, batch = 32, 64, 32
+def deep(name: str, depth: int) -> Workload:
+    """A stack of layers and tanhs."""
+    width, batch = 64, 32
 
     def model(torch: Any) -> Any:
         nn = torch.nn
@@ -243,7 +246,7 @@ def _deep() -> Workload:
 
     generator = np.random.default_rng(1)
     return Workload(
-        name="deep",
+        name=name,
         model=model,
         loss=_regression_loss,
         optimizer=lambda torch, params: torch.optim.SGD(params, lr=0.1, momentum=0.9),
@@ -308,11 +311,12 @@ def _lenet() -> Workload:
     )
 
 
-# GPT, 4 layers x 128, T 64, batch 8, AdamW
+# GPT, layers x 128, T 64, batch 8, AdamW
 
 
-def _gpt() -> Workload:
-    layers, width, heads, length, vocabulary, batch = 4, 128, 4, 64, 65, 8
+def gpt(name: str, layers: int) -> Workload:
+    """A small GPT over characters."""
+    width, heads, length, vocabulary, batch = 128, 4, 64, 65, 8
 
     def model(torch: Any) -> Any:
         nn, F = torch.nn, torch.nn.functional
@@ -394,7 +398,7 @@ def _gpt() -> Workload:
 
     generator = np.random.default_rng(1)
     return Workload(
-        name="gpt",
+        name=name,
         model=model,
         loss=loss,
         optimizer=lambda torch, params: torch.optim.AdamW(params, lr=3e-4),
@@ -408,10 +412,10 @@ WORKLOADS: dict[str, Workload] = {
     work.name: work
     for work in (
         _linear_1(),
-        _mlp("mlp32", (784, 32, 32, 10), batch=32),
-        _mlp("mlp512", (784, 512, 512, 10), batch=128),
-        _deep(),
+        mlp("mlp32", (784, 32, 32, 10), batch=32),
+        mlp("mlp512", (784, 512, 512, 10), batch=128),
+        deep("deep", 32),
         _lenet(),
-        _gpt(),
+        gpt("gpt", 4),
     )
 }

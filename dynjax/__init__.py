@@ -48,6 +48,7 @@ from .core.dtypes import (
 )
 from .core.size import Size
 from .core.suggest import missing as _missing
+from .core.version import __version__
 from .engine.executor import eager
 from .engine.explain import explain
 from .engine.random import Generator, default_generator, initial_seed, manual_seed, seed
@@ -59,8 +60,6 @@ from .tensor.tensor import Tensor
 
 bool, int, float = _dtypes.bool, _dtypes.int, _dtypes.float
 globals().update(_NAMES["torch"])
-
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 
@@ -20,6 +21,9 @@ class Config:
         policy: how traces run: "compile" each whole, "interpret" operation by operation, or
             "auto": those with parts that recur as calls of these, until the trace comes again.
         background: whether "auto" compiles in a thread of its own.
+        cache_dir: a private directory where compiled programs persist from process to process;
+            None asks the environment variable DYNJAX_CACHE_DIR, "" keeps nothing.
+        cache_bytes: what that directory may hold (the oldest goes).
     """
 
     node_budget: int = 1024
@@ -30,6 +34,8 @@ class Config:
     explain: bool = False
     policy: str = "auto"
     background: bool = True
+    cache_dir: str | os.PathLike[str] | None = None
+    cache_bytes: int = 2**30
 
 
 config = Config()

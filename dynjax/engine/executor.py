@@ -22,7 +22,7 @@ import numpy as np
 
 from ..core.config import config
 from ..core.devices import jax_default
-from . import explain
+from . import cache, explain
 from .lower import Lowered, lower
 from .pack import Pack, joined
 from .trace import Step, Trace, eager_trie, path_of, runner, state
@@ -346,7 +346,7 @@ def _first_call(
 
     Compiling takes long enough to be interrupted, so it is given copies of what it may donate.
     """
-    with jax.enable_x64(True), warnings.catch_warnings():
+    with jax.enable_x64(True), warnings.catch_warnings(), cache.persisting():
         warnings.filterwarnings("ignore", "Some donated buffers were not usable")
         for k in program.donate:
             arrays[k] = jnp.array(arrays[k], copy=True)

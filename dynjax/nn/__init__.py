@@ -29,6 +29,8 @@ from .padding import __all__ as _padding
 from .parameter import Buffer, Parameter
 from .pooling import *  # noqa: F403
 from .pooling import __all__ as _pooling
+from .recurrent import *  # noqa: F403
+from .recurrent import __all__ as _recurrent
 from .sparse import *  # noqa: F403
 from .sparse import __all__ as _sparse
 
@@ -53,5 +55,6 @@ __all__ = [
     *_normalization,
     *_padding,
     *_pooling,
+    *_recurrent,
     *_sparse,
 ]
