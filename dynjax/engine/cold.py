@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core.config import config
-from . import explain
+from . import cache, explain
 from .executor import POLICIES, Plan, Program, compile_whole, programs
 from .lower import Lowered
 from .parts import Dictionary, Part, Parted, recurring
@@ -41,7 +41,7 @@ _lock = threading.Lock()
 
 def automatic(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
     """The policy in force by default."""
-    whole = programs.peek((plan.lowered.key, donate, plan.joined))
+    whole = programs.peek(plan.key(donate))
     if whole is not None:
         return whole
     if plan.parted is None:
@@ -100,7 +100,8 @@ def _program_of(part: Part, outputs: tuple[int, ...], step: Step) -> Program:
 
         def first(*args: Any) -> Any:
             began = time.perf_counter()
-            results = run(*args)
+            with cache.persisting():
+                results = run(*args)
             program.run, program.seconds = run, time.perf_counter() - began
             ops = [kernel.op for kernel, _, _ in part.ops]
             cause = f"a part to be used again, {ops[0]} to {ops[-1]}" if ops[1:] else ops[0]
@@ -127,7 +128,7 @@ _jobs: dict[Hashable, _Job] = {}
 def _in_background(plan: Plan, donate: tuple[int, ...], trace: Trace, parts: Program) -> Program:
     """The whole program if its compile has ended; else `parts` for one more run."""
     global _pool
-    key = (plan.lowered.key, donate, plan.joined)
+    key = plan.key(donate)
     job = _jobs.get(key)
     if job is None:
         if any(not job.future.done() for job in _jobs.values()):
@@ -160,8 +161,7 @@ def _compile(program: Program, plan: Plan) -> None:
     """Compile by running on zeros."""
     lowered = plan.lowered
     began = time.perf_counter()
-    with jax.enable_x64(True), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Some donated buffers were not usable")
+    with jax.enable_x64(True), cache.persisting():
         args: list[Any] = [
             jax.device_put(jnp.zeros(k.shape, k.dtype.np), k.device.jax) for k in lowered.kinds
         ]

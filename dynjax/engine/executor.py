@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-import warnings
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import repeat, starmap
 from sys import getrefcount
@@ -104,6 +103,25 @@ class Plan:
         self.packed: Any = None
         self.runs = self.parted_runs = 0
         self.parted: Any = None
+
+
+    def usable(self, donate: tuple[int, ...]) -> tuple[int, ...]:
+        """Of arguments to donate, those that a result can overwrite; JAX warns of others."""
+        avals = self.lowered.out_avals
+        leaving = avals if self.joined is None else self.joined.avals(avals)
+        free = Counter((a.shape, a.dtype) for a in leaving)
+        usable = []
+        for k in donate:
+            kind = self.lowered.kinds[k]
+            aval = (tuple(kind.shape), kind.dtype.np)
+            if free[aval]:
+                free[aval] -= 1
+                usable.append(k)
+        return tuple(usable)
+
+    def key(self, donate: tuple[int, ...]) -> Hashable:
+        """What the whole program is known by."""
+        return self.lowered.key, self.usable(donate), self.joined
 
 
 class ProgramCache:
@@ -346,8 +364,7 @@ def _first_call(
 
     Compiling takes long enough to be interrupted, so it is given copies of what it may donate.
     """
-    with jax.enable_x64(True), warnings.catch_warnings(), cache.persisting():
-        warnings.filterwarnings("ignore", "Some donated buffers were not usable")
+    with jax.enable_x64(True), cache.persisting():
         for k in program.donate:
             arrays[k] = jnp.array(arrays[k], copy=True)
         began = time.perf_counter()
@@ -379,16 +396,15 @@ def compile_whole(
 ) -> Program:
     """A policy: the whole trace is one XLA program; `keep` says whether others shall find it."""
     lowered = plan.lowered
-
     def make() -> Program:
         place = {}
         home = _made_on(lowered)
         if not lowered.leaves and home is not None and home != jax_default():
             place["out_shardings"] = jax.sharding.SingleDeviceSharding(home.jax)
-        run = jax.jit(_body(plan), donate_argnums=donate, keep_unused=True, **place)
-        return Program(run, donate)
+        run = jax.jit(_body(plan), donate_argnums=plan.usable(donate), keep_unused=True, **place)
+        return Program(run, plan.usable(donate))
 
-    return programs.get((lowered.key, donate, plan.joined), make) if keep else make()
+    return programs.get(plan.key(donate), make) if keep else make()
 
 
 def interpret(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:

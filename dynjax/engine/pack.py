@@ -74,6 +74,13 @@ class Joined(NamedTuple):
             jnp.concatenate([results[p].ravel() for p in group]) for group in self.groups
         ]
 
+    def avals(self, avals: Sequence[jax.ShapeDtypeStruct]) -> list[jax.ShapeDtypeStruct]:
+        """Shapes and types of what leaves, from those of the results."""
+        return [avals[p] for p in self.alone] + [
+            jax.ShapeDtypeStruct((sum(math.prod(avals[p].shape) for p in g),), avals[g[0]].dtype)
+            for g in self.groups
+        ]
+
     def places(self, lowered: Lowered, wanted: Sequence[int]) -> list[dict[int, Place]]:
         """For every joined array, where the wanted values lie in it."""
         found = []
