@@ -50,14 +50,14 @@ def getitem(input: Any, index: Any) -> Any:
         if not basic:
             input = alias(input)
         else:
-            rows = _rows_at_hand(input, basic)
+            rows = rows_at_hand(input, basic)
             input = basic_index(input, basic) if rows is None else rows
     if not tensors:
         return input
     return index_at(input, *_positions(tensors))
 
 
-def _rows_at_hand(input: Any, basic: tuple) -> Any:
+def rows_at_hand(input: Any, basic: tuple) -> Any:
     """Some rows of data that is there already, as a view; None where the index is recorded.
 
     A loop over minibatches (`x[i:i + 32]`) has other positions every time. Recorded, each would be

@@ -8,7 +8,7 @@ from typing import Any
 from ..autograd.dispatch import assign, check_inplace
 from ..tensor.tensor import Tensor
 from .declare import NAMES
-from .indexing import getitem, setitem
+from .indexing import getitem, rows_at_hand, setitem
 
 _TORCH = NAMES["torch"]
 _NUMBERS = (bool, int, float, complex)
@@ -79,7 +79,15 @@ def _compare(front: Callable) -> Callable:
 def _iterate(self: Tensor) -> Iterator[Tensor]:
     if not self.shape:
         raise TypeError("iteration over a 0-d tensor")
-    return iter(_TORCH["unbind"](self, 0))
+    # Rows of data that is there already are inputs of the same programs, however many there are.
+    first = rows_at_hand(self, (0,)) if self.shape[0] else None
+    if first is None:
+        return iter(_TORCH["unbind"](self, 0))
+    rest = [rows_at_hand(self, (k,)) for k in range(1, self.shape[0])]
+    rows = [first, *rest]
+    for row in rows:
+        row._alias.many = ("UnbindBackward0", 0)
+    return iter(rows)
 
 
 def _bind() -> None:
