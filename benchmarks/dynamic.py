@@ -5,7 +5,7 @@
 
 Every contender runs in a process of its own, from the first compile on, and reads its loss at every
 step. All start from the same weights and must show the same losses, or the figures are not shown.
-PyTorch runs with one thread and with two; the ratios are to the better of both.
+The ratios are to the better contender of a kind (PyTorch runs with one thread and with two).
 
     first     the first step, compiles included
     total     all steps, compiles included
@@ -196,7 +196,7 @@ def _figures(record: dict) -> dict[str, float]:
 
 
 def summary(seen: dict[str, list[dict]]) -> list[list[str]]:
-    """A row a contender: medians over the rounds, and ratios to PyTorch at its better."""
+    """A row a contender: medians over the rounds, and ratios to the better of a kind."""
     figures = {
         contender: {
             key: median([_figures(record)[key] for record in records])
@@ -205,10 +205,10 @@ def summary(seen: dict[str, list[dict]]) -> list[list[str]]:
         for contender, records in seen.items()
     }
     losses = [records[0]["losses"] for records in seen.values()]
-    theirs = [figures[contender] for contender in TORCH if contender in figures]
 
-    def ratio(figure: float, key: str) -> str:
-        return f"{figure / min(t[key] for t in theirs):.2f}" if theirs else "-"
+    def ratio(of: dict[str, float], key: str, to: str) -> str:
+        theirs = [f[key] for contender, f in figures.items() if contender.startswith(to)]
+        return f"{of[key] / min(theirs):.2f}" if theirs else "-"
 
     rows = []
     for contender, of in figures.items():
@@ -222,8 +222,10 @@ def summary(seen: dict[str, list[dict]]) -> list[list[str]]:
                 f"{of['longest'] * 1e3:.0f}",
                 f"{len(record['compiles'])} ({sum(record['compiles']):.1f} s)",
                 "-" if record["explained"] is None else str(record["explained"]),
-                ratio(of["total"], "total"),
-                ratio(of["median"], "median"),
+                ratio(of, "total", "torch"),
+                ratio(of, "median", "torch"),
+                ratio(of, "first", "jax"),
+                ratio(of, "median", "jax"),
                 f"{max(abs(np.array(losses[-1]) - record['losses'])):.0e}",
             ]
         )
@@ -231,7 +233,8 @@ def summary(seen: dict[str, list[dict]]) -> list[list[str]]:
 
 
 SUMMARY = ["", "first s", "total s", "median ms", "longest ms", "compiled", "explained",
-           "total / torch", "median / torch", "loss diff"]  # fmt: skip
+           "total / torch", "median / torch", "first / jax", "median / jax",
+           "loss diff"]  # fmt: skip
 
 
 def over_time(seen: dict[str, list[dict]]) -> list[list[str]]:

@@ -175,7 +175,7 @@ def _store() -> Store | None:
         _stores[name] = None
         try:
             _stores[name] = Store(name)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # RuntimeError: ~ has no home
             warnings.warn(
                 f"compiled programs are not kept: config.cache_dir can't be used: {error}",
                 RuntimeWarning,
@@ -195,15 +195,9 @@ class persisting:
             self.store = _store()
             if self.store is not None:
                 _enter(self.store)
-        if self.store is not None:
-            self.quiet = warnings.catch_warnings()
-            self.quiet.__enter__()
-            # What can't be read is compiled anew.
-            warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation")
 
     def __exit__(self, *exc: Any) -> None:
         if self.store is not None:
-            self.quiet.__exit__(*exc)
             with _lock:
                 _leave()
 

@@ -7,6 +7,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import jax
 import pytest
 
 import dynjax
@@ -202,3 +203,27 @@ def test_the_setting_comes_before_the_environment(tmp_path, monkeypatch):
     assert cache._store() is None
     monkeypatch.setattr(dynjax.config, "cache_dir", None)
     assert cache._store().path.parent == tmp_path / "environment"
+
+
+def test_settings_are_ours_until_the_last_of_several_compiles(tmp_path, monkeypatch):
+    monkeypatch.setattr(dynjax.config, "cache_dir", tmp_path / "programs")
+    before = dict(jax.config.values)
+    outer, inner = cache.persisting(), cache.persisting()
+    outer.__enter__()
+    inner.__enter__()
+    outer.__exit__(None, None, None)  # as from another thread
+    assert jax.config.jax_compilation_cache_dir.startswith(str(tmp_path))
+    inner.__exit__(None, None, None)
+    assert dict(jax.config.values) == before
+
+
+def test_a_setting_that_the_user_changes_meanwhile_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(dynjax.config, "cache_dir", tmp_path / "programs")
+    name = "jax_persistent_cache_min_compile_time_secs"
+    before = getattr(jax.config, name)
+    try:
+        with cache.persisting():
+            jax.config.update(name, 7.0)
+        assert getattr(jax.config, name) == 7.0
+    finally:
+        jax.config.update(name, before)

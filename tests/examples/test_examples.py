@@ -1,5 +1,6 @@
 """Each example runs as a user runs it: as a script, in a process of its own, without warnings."""
 
+import math
 import os
 import re
 import subprocess
@@ -98,6 +99,40 @@ def test_graph_to_look_at_formats(form, start):
     output, _ = run("graph_to_look_at", "--format", form)
     assert output.startswith(start)
     assert "tanh" in output
+
+
+@pytest.mark.slow
+def test_random_depth_learns_at_every_depth():
+    output, _ = run("random_depth")
+    errors = list(map(float, re.findall(r"mean error ([\d.]+)", output)))
+    assert len(errors) == 4
+    assert max(errors) < 0.2  # 0.64 for always answering 0
+
+
+def test_adaptive_depth_learns_and_its_depth_varies():
+    output, _ = run("adaptive_depth")
+    accuracy, depth = re.search(r"accuracy ([\d.]+)% at depth (\d+)", output).groups()
+    assert float(accuracy) >= 95
+    depths = set(map(int, re.findall(r"depth +(\d+)", output)))
+    assert len(depths) > 1 and max(depths) < 40
+
+
+@pytest.mark.slow
+def test_name_rnn_learns():
+    output, _ = run("name_rnn", "--steps", "80", "--test", "4")
+    assert len(losses(output)) == 10
+    assert sum(losses(output)[-3:]) / 3 < 1.2  # log(4) = 1.39 for knowing nothing
+    assert "accuracy on 4 new names" in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("data", "classes"), [("python", 4), ("random", 2)])
+def test_tree_lstm_runs_over_trees(data, classes):
+    arguments = "--steps 3 --batch-size 2 --largest 5 --test 4".split()
+    output, _ = run("tree_lstm", "--data", data, *arguments)
+    assert losses(output)[0] == pytest.approx(math.log(classes), abs=0.5)
+    assert "trees of up to 5 nodes" in output
+    assert float(re.search(r"accuracy on 4 new trees: ([\d.]+)%", output)[1]) % 25 == 0
 
 
 def test_every_example_has_a_test():
