@@ -28,6 +28,9 @@ FREED = (
 )
 
 
+OUTSIDE = "walks a graph that was recorded outside of it"
+
+
 class FreedTape:
     """The tape position of a result whose graph backward has consumed: enough to name its nodes."""
 
@@ -57,6 +60,11 @@ def _placed(number: Any, pos: int) -> Any:
     placed = (PlacedInt if isinstance(number, int) else Placed)(number)
     placed.pos = pos
     return placed
+
+
+def next_id() -> int:
+    """A number above that of every node made so far, and below that of every later one."""
+    return next(_sequence)
 
 
 class HookDict(dict):
@@ -255,6 +263,9 @@ def node_of(value: Value) -> tuple[Node, int] | None:
         return None
     if kind.leaf:
         return leaf_node(value.node), 0
+    capture = state.trace.capture
+    if capture is not None and value.trace is not capture.trace and type(value.node) is not tuple:
+        capture.give_up(OUTSIDE)
     position = value.node
     if type(position) is tuple:
         return position

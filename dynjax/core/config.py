@@ -17,6 +17,10 @@ class Config:
         max_steps: recorded trie positions kept over all traces.
         max_kernels: operations with settled types kept.
         explain: print one line for every compile.
+        max_recordings: signatures that one compiled function keeps recordings of (least recently
+            used goes).
+        check_compiled: compiled functions run their Python at every call and raise where a replay
+            would have differed.
         policy: how traces run: "compile" each whole, or "interpret" operation by operation.
     """
 
@@ -26,6 +30,8 @@ class Config:
     max_steps: int = 400_000
     max_kernels: int = 20_000
     explain: bool = False
+    max_recordings: int = 256
+    check_compiled: bool = False
     policy: str = "compile"
 
 

@@ -1,0 +1,331 @@
+"""A recorded part: one kernel, where its inputs come from, and what becomes of its results."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from operator import is_, itemgetter
+from typing import Any, NamedTuple
+
+import jax
+
+from ..engine.executor import flush
+from ..engine.kernel import Kernel, kernels
+from ..engine.lower import Lowered
+from ..engine.random import Generator
+from ..engine.trace import state
+from ..engine.value import Kind, Value
+from ..optim._plan import Update
+from ..tensor.storage import detached, refresh, share
+from ..tensor.tensor import Tensor, wrap
+from .guards import Guards
+
+class New:
+    """A tensor that every call makes anew.
+
+    Attributes:
+        result: from which result.
+        cls: of which class.
+    """
+
+    __slots__ = ("result", "cls")
+
+    def __init__(self, result: int, cls: type) -> None:
+        self.result, self.cls = result, cls
+
+
+class Same:
+    """A tensor that was there before.
+
+    Attributes:
+        tensor: it, or None for an argument.
+        argument: the number of the argument.
+    """
+
+    __slots__ = ("tensor", "argument")
+
+    def __init__(self, tensor: Tensor | None, argument: int = -1) -> None:
+        self.tensor, self.argument = tensor, argument
+
+
+class Write(NamedTuple):
+    """New contents of a tensor that was there before.
+
+    Attributes:
+        place: which tensor.
+        result: which result.
+        changes, stamps: how much its storage's version and stamp grow.
+        data: whether the tensor was given other data (`.data = `), rather than written to.
+    """
+
+    place: Same
+    result: int
+    changes: int
+    stamps: int
+    data: bool
+
+
+class Grad(NamedTuple):
+    """What a call leaves in a tensor's `.grad`: None, a New one, or one that was there before.
+
+    Attributes:
+        place: whose.
+        new: the gradient.
+        before: whether there was one before the call.
+    """
+
+    place: Same
+    new: New | Same | None
+    before: bool
+
+
+class Inputs(NamedTuple):
+    """Where a part's inputs come from, in the order: arguments, fixed, gradients, constants.
+
+    Attributes:
+        arguments: how many tensors are among the arguments.
+        fixed: tensors that the function reaches by itself.
+        grads: tensors whose `.grad` it reads.
+        constants: values made inside.
+        picks: for every input of the kernel, its place in that order.
+    """
+
+    arguments: int
+    fixed: list[Tensor]
+    grads: list[Tensor]
+    constants: list[Value]
+    picks: tuple[int, ...]
+
+
+class Numbers(NamedTuple):
+    """A part's run-time numbers.
+
+    Attributes:
+        template: floats and ints, as recorded.
+        updates: (place, update, number) for those that an optimizer's update gives.
+        keys, counters: (place, generator), and (place, generator, draws before it).
+        draws: how many each generator draws in all.
+        n_floats: how many of the numbers are floats.
+    """
+
+    template: list[Any]
+    updates: list[tuple[int, int, int]]
+    keys: list[tuple[int, Generator]]
+    counters: list[tuple[int, Generator, int]]
+    draws: dict[Generator, int]
+    n_floats: int
+
+
+class Part:
+    """One recording of a function.
+
+    Args:
+        name: of the function, for messages.
+        lowered: the computation, over its inputs.
+        results: for every result, its place among the computation's outputs, and its kind.
+        freed: results whose graph was consumed inside.
+        inputs, numbers: see there.
+        updates: the optimizers' updates inside.
+        writes, grads: what becomes of results, beside what is returned.
+        build: makes what the function returns of a function from New and Same to tensors.
+        guards: the Python values that were read.
+        flushed: whether what is recorded runs at the end of the call.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        lowered: Lowered,
+        results: list[tuple[int, Kind]],
+        freed: frozenset[int],
+        inputs: Inputs,
+        numbers: Numbers,
+        updates: list[Update],
+        writes: list[Write],
+        grads: list[Grad],
+        build: Callable[[Callable], Any],
+        guards: Guards,
+        flushed: bool,
+    ) -> None:
+        self.name, self.lowered, self.freed = name, lowered, freed
+        self.outs = tuple(k for k, _ in results)
+        self.kinds = tuple(kind for _, kind in results)
+        self.inputs, self.numbers, self.updates = inputs, numbers, updates
+        self.writes, self.grads, self.build = writes, grads, build
+        self.guards, self.flushed = guards, flushed
+        self.fixed_kinds = [t._v.kind for t in inputs.fixed]
+        self.grad_kinds = [t._grad._v.kind for t in inputs.grads]
+        self._fixed_ids = frozenset(map(id, inputs.fixed))
+        self._had_grad = [g.before for g in grads if g.place.tensor is not None]
+        self._graded = [g.place.tensor for g in grads if g.place.tensor is not None]
+        self.pick = _picker(inputs.picks)
+        self.kernel = _kernel(name, lowered, self.outs)
+        self.direct: Any = None
+
+    # --- whether it stands for a call
+
+    def fits(self, tensors: list[Tensor]) -> bool:
+        """Whether a replay does what the function would do now."""
+        inputs = self.inputs
+        if not self.guards.hold():
+            return False
+        if not all(map(is_, [t._v.kind for t in inputs.fixed], self.fixed_kinds)):
+            return False
+        if [t._grad is not None for t in self._graded] != self._had_grad:
+            return False
+        if inputs.grads:
+            grads = [t._grad for t in inputs.grads]
+            if None in list(map(type, grads)) or any(g is None for g in grads):
+                return False
+            if not all(map(is_, [g._v.kind for g in grads], self.grad_kinds)):
+                return False
+        return self._fixed_ids.isdisjoint(map(id, tensors))
+
+    def ask(self) -> list[Any] | None:
+        """The run-time numbers of the next call; None if an update would be another operation."""
+        spec = self.numbers
+        values = spec.template
+        if self.updates:
+            answers = []
+            for update in self.updates:
+                answer = update.numbers()
+                if answer is None:
+                    return None
+                answers.append(answer)
+            for place, update, k in spec.updates:
+                values[place] = answers[update][k]
+        for place, generator in spec.keys:
+            values[place] = generator.key
+        for place, generator, before in spec.counters:
+            values[place] = generator.counter + before
+        return values
+
+    def settle(self) -> None:
+        """What a call leaves on the host."""
+        for update in self.updates:
+            update.commit()
+        for generator, draws in self.numbers.draws.items():
+            generator.counter += draws
+
+    def run(self, tensors: list[Tensor], numbers: list[Any]) -> Any:
+        """Do what the function does, without its Python."""
+        return self.replay(tensors, numbers)
+
+    # --- a replay as one recorded step
+
+    def values(self, tensors: list[Tensor]) -> Sequence[Value]:
+        """The present values of the kernel's inputs."""
+        inputs = self.inputs
+        held = [*tensors, *inputs.fixed] if inputs.fixed else tensors
+        if inputs.grads:
+            held = [*held, *[t._grad for t in inputs.grads]]
+        found = [
+            t._v if (a := t._alias) is None or a.seen == a.storage.stamp else refresh(t)
+            for t in held
+        ]
+        if inputs.constants:
+            found += inputs.constants
+        return [
+            v if v.kind.requires_grad is kind.requires_grad or kind.requires_grad else detached(v)
+            for v, kind in zip(self.pick(found), self.lowered.kinds, strict=True)
+        ]
+
+    def replay(self, tensors: list[Tensor], numbers: list[Any]) -> Any:
+        """Record one step that does what the function does, and put its results in place."""
+        trace = state.trace
+        if trace.cur.depth >= trace.trie.budget():
+            flush()
+            trace = state.trace
+        values = self.values(tensors)
+        refs = trace.refs(values)
+        kernel = self.kernel
+        key = (kernel, trace.grad, self.kinds, refs)
+        step = trace.cur.next.get(key)
+        if step is None:
+            step = trace.add(key, kernel, refs, values, trace.grad, kinds=self.kinds)
+        at = trace.cur.nnum
+        for k, number in enumerate(numbers):
+            trace.numbers[at + k] = number
+        trace.cur = step
+        results = trace.results(step)
+        if self.freed:
+            trace.freed = trace.freed | {step.base + k for k in self.freed}
+        made: dict[int, Tensor] = {}
+
+        def tensor_of(what: Any) -> Any:
+            if type(what) is Same:
+                return _tensor(what, tensors)
+            if type(what) is not New:
+                return what
+            found = made.get(what.result)
+            if found is None:
+                value = results[what.result]
+                found = made[what.result] = wrap(value, what.cls)
+                if value.kind.leaf:
+                    value.node = trace.owners[value.idx] = weakref.ref(found)
+            return found
+
+        for write in self.writes:
+            _write(write, _tensor(write.place, tensors), results[write.result], trace)
+        for grad in self.grads:
+            new = None if grad.new is None else tensor_of(grad.new)
+            _tensor(grad.place, tensors)._grad = new
+        self.settle()
+        result = self.build(tensor_of)
+        if self.flushed:
+            flush()
+        return result
+
+
+def _tensor(place: Same, tensors: list[Tensor]) -> Tensor:
+    return tensors[place.argument] if place.tensor is None else place.tensor
+
+
+def _write(write: Write, tensor: Tensor, value: Value, trace: Any) -> None:
+    old = tensor._v
+    if value.kind.leaf:
+        value.node = trace.owners[value.idx] = old.node
+    if write.data:
+        tensor._v, tensor._alias = value, None
+        return
+    alias = tensor._alias or share(tensor)
+    storage = alias.storage
+    storage.value = tensor._v = value
+    alias.seen = storage.stamp = storage.stamp + write.stamps
+    storage.version += write.changes
+    storage.writer = tensor
+    value.watch = storage.watch()
+
+
+def _picker(picks: tuple[int, ...]) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    if len(picks) == 1:
+        return lambda values: (values[picks[0]],)
+    return itemgetter(*picks) if picks else lambda values: ()
+
+
+def _kernel(name: str, lowered: Lowered, outs: tuple[int, ...]) -> Kernel:
+    n, n_floats = len(lowered.leaves), len(lowered.floats)
+    key = ("part", lowered.key, outs)
+
+    def fn(*args: Any) -> tuple:
+        numbers = args[n:]
+        results = lowered.fn(args[:n], numbers[:n_floats], numbers[n_floats:])
+        return tuple(results[k] for k in outs)
+
+    def make() -> Kernel:
+        kernel = Kernel(
+            name,
+            key,
+            fn,
+            [jax.ShapeDtypeStruct(k.shape, k.dtype.np) for k in lowered.kinds],
+            (float,) * n_floats + (int,) * len(lowered.ints),
+            grad_name="CompiledFunctionBackward",
+            out_avals=tuple(lowered.out_avals[k] for k in outs),
+        )
+        kernel.parts = lowered
+        return kernel
+
+    return kernels.get(key, make)
+
+
+__all__ = ["Grad", "Inputs", "New", "Numbers", "Part", "Same", "Write"]
