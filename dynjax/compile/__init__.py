@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..nn import module as _nn_module
-from ..nn.module import Module
+from ..nn.module import Module, later
 from .function import CompiledFunction
 from .module import OptimizedModule
 
@@ -54,9 +53,9 @@ def compile(
         Unsupported (a RuntimeError): from calls, with `fullgraph`.
 
     A call is recorded once for each signature: shapes, types, devices and requires_grad of the
-    tensors in the arguments, the other arguments' values, the structure of containers, the modes.
-    What it reads and changes in tensors (parameters, buffers, gradients, optimizer state) and random
-    generators becomes input and output. Which Python values are guarded is in the README.
+    tensors in the arguments, the other arguments' values, the containers' structure, the modes.
+    What it reads and changes in tensors (parameters, buffers, gradients, optimizer state) and
+    random generators becomes input and output. Which Python values are guarded is in the README.
 
     Source: torch.compile.
     """
@@ -100,6 +99,6 @@ def _compile_call(module: Module, *args: Any, **kwargs: Any) -> Any:
     return None
 
 
-_nn_module.compile_call = _compile_call
+later["compile"] = _compile_call
 
 __all__ = ["OptimizedModule", "compile"]

@@ -17,7 +17,7 @@ from .record import Outcome, record
 from .signature import signature
 
 _MOST_PARTS = 8  # recordings of one signature, told apart by their guards
-_ATTEMPTS = 2  # calls that may change Python's state, as filling a cache does, before it is believed
+_ATTEMPTS = 2  # calls that change Python's state before it is believed: a cache is filled once
 
 
 class Cell:
@@ -112,9 +112,7 @@ class CompiledFunction:
         except Unsupported as error:
             if error.args and str(error).startswith("compile("):
                 raise
-            raise Unsupported(
-                f"compile(fullgraph=True): {self._name} {error}"
-            ) from error.__cause__
+            raise Unsupported(f"compile(fullgraph=True): {self._name} {error}") from error.__cause__
 
     def _not_recorded(self, cell: Cell, outcome: Outcome) -> None:
         if outcome.problem is None:
@@ -139,9 +137,7 @@ class CompiledFunction:
             stacklevel=user_stacklevel(),
         )
 
-    def _checked(
-        self, cell: Cell, part: Part, args: tuple, kwargs: dict, tensors: list
-    ) -> Any:
+    def _checked(self, cell: Cell, part: Part, args: tuple, kwargs: dict, tensors: list) -> Any:
         """A call that runs its Python and is compared with what would be replayed."""
         outcome = record(self._fn, self._name, args, kwargs, tensors, False)
         if outcome.part is None:

@@ -5,115 +5,22 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from operator import is_, itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 
 from ..engine.executor import flush
 from ..engine.kernel import Kernel, kernels
 from ..engine.lower import Lowered
-from ..engine.random import Generator
-from ..engine.trace import state
+from ..engine.trace import Trace, state
 from ..engine.value import Kind, Value
 from ..optim._plan import Update
 from ..tensor.storage import detached, refresh, share
 from ..tensor.tensor import Tensor, wrap
+from . import direct
 from .guards import Guards
-
-class New:
-    """A tensor that every call makes anew.
-
-    Attributes:
-        result: from which result.
-        cls: of which class.
-    """
-
-    __slots__ = ("result", "cls")
-
-    def __init__(self, result: int, cls: type) -> None:
-        self.result, self.cls = result, cls
-
-
-class Same:
-    """A tensor that was there before.
-
-    Attributes:
-        tensor: it, or None for an argument.
-        argument: the number of the argument.
-    """
-
-    __slots__ = ("tensor", "argument")
-
-    def __init__(self, tensor: Tensor | None, argument: int = -1) -> None:
-        self.tensor, self.argument = tensor, argument
-
-
-class Write(NamedTuple):
-    """New contents of a tensor that was there before.
-
-    Attributes:
-        place: which tensor.
-        result: which result.
-        changes, stamps: how much its storage's version and stamp grow.
-        data: whether the tensor was given other data (`.data = `), rather than written to.
-    """
-
-    place: Same
-    result: int
-    changes: int
-    stamps: int
-    data: bool
-
-
-class Grad(NamedTuple):
-    """What a call leaves in a tensor's `.grad`: None, a New one, or one that was there before.
-
-    Attributes:
-        place: whose.
-        new: the gradient.
-        before: whether there was one before the call.
-    """
-
-    place: Same
-    new: New | Same | None
-    before: bool
-
-
-class Inputs(NamedTuple):
-    """Where a part's inputs come from, in the order: arguments, fixed, gradients, constants.
-
-    Attributes:
-        arguments: how many tensors are among the arguments.
-        fixed: tensors that the function reaches by itself.
-        grads: tensors whose `.grad` it reads.
-        constants: values made inside.
-        picks: for every input of the kernel, its place in that order.
-    """
-
-    arguments: int
-    fixed: list[Tensor]
-    grads: list[Tensor]
-    constants: list[Value]
-    picks: tuple[int, ...]
-
-
-class Numbers(NamedTuple):
-    """A part's run-time numbers.
-
-    Attributes:
-        template: floats and ints, as recorded.
-        updates: (place, update, number) for those that an optimizer's update gives.
-        keys, counters: (place, generator), and (place, generator, draws before it).
-        draws: how many each generator draws in all.
-        n_floats: how many of the numbers are floats.
-    """
-
-    template: list[Any]
-    updates: list[tuple[int, int, int]]
-    keys: list[tuple[int, Generator]]
-    counters: list[tuple[int, Generator, int]]
-    draws: dict[Generator, int]
-    n_floats: int
+from .places import Grad, Inputs, New, Numbers, Same, Write, tensor_at
+from .signature import rebuild
 
 
 class Part:
@@ -127,9 +34,13 @@ class Part:
         inputs, numbers: see there.
         updates: the optimizers' updates inside.
         writes, grads: what becomes of results, beside what is returned.
-        build: makes what the function returns of a function from New and Same to tensors.
+        returned: what the function returns, with New and Same for tensors.
         guards: the Python values that were read.
         flushed: whether what is recorded runs at the end of the call.
+        trace: in which it was recorded, emptied; for `explain`.
+
+    Attributes:
+        returned: the results that the function returns.
     """
 
     def __init__(
@@ -143,15 +54,17 @@ class Part:
         updates: list[Update],
         writes: list[Write],
         grads: list[Grad],
-        build: Callable[[Callable], Any],
+        returned: Any,
         guards: Guards,
         flushed: bool,
+        trace: Trace,
     ) -> None:
         self.name, self.lowered, self.freed = name, lowered, freed
         self.outs = tuple(k for k, _ in results)
         self.kinds = tuple(kind for _, kind in results)
         self.inputs, self.numbers, self.updates = inputs, numbers, updates
-        self.writes, self.grads, self.build = writes, grads, build
+        self.writes, self.grads = writes, grads
+        self._returned, self.trace = returned, trace
         self.guards, self.flushed = guards, flushed
         self.fixed_kinds = [t._v.kind for t in inputs.fixed]
         self.grad_kinds = [t._grad._v.kind for t in inputs.grads]
@@ -160,7 +73,10 @@ class Part:
         self._graded = [g.place.tensor for g in grads if g.place.tensor is not None]
         self.pick = _picker(inputs.picks)
         self.kernel = _kernel(name, lowered, self.outs)
-        self.direct: Any = None
+        found: list[Any] = []
+        rebuild(returned, lambda leaf: found.append(leaf))
+        self.returned = frozenset(leaf.result for leaf in found if type(leaf) is New)
+        self.direct = direct.Direct(self) if direct.possible(self) else None
 
     # --- whether it stands for a call
 
@@ -209,7 +125,14 @@ class Part:
 
     def run(self, tensors: list[Tensor], numbers: list[Any]) -> Any:
         """Do what the function does, without its Python."""
+        if self.direct is not None:
+            return self.direct(tensors, numbers)
         return self.replay(tensors, numbers)
+
+    def build(self, tensor_of: Callable[[Any], Any]) -> Any:
+        """What the function returns, of a function from New and Same to tensors."""
+        returned = self._returned
+        return tensor_of(returned) if type(returned) is New else rebuild(returned, tensor_of)
 
     # --- a replay as one recorded step
 
@@ -254,7 +177,7 @@ class Part:
 
         def tensor_of(what: Any) -> Any:
             if type(what) is Same:
-                return _tensor(what, tensors)
+                return tensor_at(what, tensors)
             if type(what) is not New:
                 return what
             found = made.get(what.result)
@@ -266,19 +189,15 @@ class Part:
             return found
 
         for write in self.writes:
-            _write(write, _tensor(write.place, tensors), results[write.result], trace)
+            _write(write, tensor_at(write.place, tensors), results[write.result], trace)
         for grad in self.grads:
             new = None if grad.new is None else tensor_of(grad.new)
-            _tensor(grad.place, tensors)._grad = new
+            tensor_at(grad.place, tensors)._grad = new
         self.settle()
         result = self.build(tensor_of)
         if self.flushed:
             flush()
         return result
-
-
-def _tensor(place: Same, tensors: list[Tensor]) -> Tensor:
-    return tensors[place.argument] if place.tensor is None else place.tensor
 
 
 def _write(write: Write, tensor: Tensor, value: Value, trace: Any) -> None:
@@ -328,4 +247,4 @@ def _kernel(name: str, lowered: Lowered, outs: tuple[int, ...]) -> Kernel:
     return kernels.get(key, make)
 
 
-__all__ = ["Grad", "Inputs", "New", "Numbers", "Part", "Same", "Write"]
+__all__ = ["Part"]

@@ -19,7 +19,8 @@ from ..engine.trace import Trace, state
 from ..engine.value import Kind, Value, concrete
 from ..tensor.tensor import Tensor, value_of
 from .guards import Guards, Reach
-from .part import Grad, Inputs, New, Numbers, Part, Same, Write
+from .part import Part
+from .places import Grad, Inputs, New, Numbers, Same, Write
 from .signature import children, rebuild
 from .snapshot import Before, Counter, Key, Snapshot, subclasses
 from .watch import Watch
@@ -97,6 +98,8 @@ def record(
         else:
             if part is not None:
                 snapshot.restore()
+                trace = capture.trace
+                trace.vals, trace.leaves, trace.owners, trace.nodes = [], {}, {}, None
                 return Outcome(part)
             passing = True
     if strict and problem is not None and not passing:
@@ -107,9 +110,7 @@ def record(
     return Outcome(None, result, problem, passing or not capture.settled)
 
 
-def _effect(
-    watch: Watch, reach: Reach, draws: dict | None
-) -> tuple[str, Source | None] | None:
+def _effect(watch: Watch, reach: Reach, draws: dict | None) -> tuple[str, Source | None] | None:
     if watch.effects:
         return watch.effects[0]
     if draws is None:
@@ -184,9 +185,10 @@ class _Maker:
             list(self.capture.updates),
             writes,
             grads,
-            lambda leaf: rebuild(returned, leaf),
+            returned,
             Guards(reach.entries),
             self.capture.flushed,
+            self.trace,
         )
 
     def _want(self, value: Value) -> int:
@@ -289,9 +291,7 @@ class _Maker:
                 if isinstance(holder, (dict, tuple, set)) or (
                     isinstance(holder, list) and holder is not strangers
                 ):
-                    raise _Problem(
-                        f"keeps a tensor of shape {tuple(tensor.shape)} beyond the call"
-                    )
+                    raise _Problem(f"keeps a tensor of shape {tuple(tensor.shape)} beyond the call")
 
     def _strangers(self, mine: set[int]) -> list[Tensor]:
         classes = subclasses(Tensor)
@@ -307,7 +307,8 @@ class _Maker:
 
     def _inputs(self, leaves: tuple[int, ...]) -> Inputs | None:
         entered = list(self.trace.leaves)
-        owners = {id(b.grad): b.tensor for b in self.snapshot.tensors.values() if b.grad is not None}
+        befores = self.snapshot.tensors.values()
+        owners = {id(b.grad): b.tensor for b in befores if b.grad is not None}
         fixed: dict[int, Tensor] = {}
         grads: dict[int, Tensor] = {}
         constants: list[Value] = []

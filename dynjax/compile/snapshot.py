@@ -1,4 +1,4 @@
-"""What every tensor and generator was before a recording: to see what it changed, and to undo it."""
+"""What every tensor and generator was before a recording: to see what changed, and to undo it."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ _kinds: dict[CodeType, str] = {}
 
 
 def kind_of_code(code: CodeType) -> str:
-    """Whose code this is: "user", "dynjax", "library", or "standard" (which acts for its caller)."""
+    """Whose code this is: "user", "dynjax", "library", or "standard" (acts for its caller)."""
     kind = _kinds.get(code)
     if kind is None:
         name = code.co_filename
@@ -118,8 +118,7 @@ class Watch:
         module = getattr(function, "__module__", None)
         if owner is None or isinstance(owner, type(sys)):
             if module in _WORLD or (module == "builtins" and name in _BUILTINS):
-                self._note(f"calls {name}()" if module == "builtins" else f"calls {module}.{name}()",
-                           frame)  # fmt: skip
+                self._note(f"calls {name if module == 'builtins' else f'{module}.{name}'}()", frame)
             return
         cls = type(owner)
         if cls.__module__ in _WORLD or _base_in_world(cls):

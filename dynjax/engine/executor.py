@@ -465,7 +465,7 @@ def salvage(trace: Trace, live: list[Value], leaves: list[Value], error: Excepti
                     if culprit is None:
                         culprit, error = step, failure
                         if kernel.parts is not None:
-                            culprit, error = _failing_part(kernel.parts, inputs, numbers, step, error)
+                            culprit, error = _failing_part(step, inputs, numbers, failure)
             if outs is None and kernel.updates:
                 outs = inputs[: len(step.kinds)]
             for k in range(len(step.kinds)):
@@ -487,9 +487,10 @@ def salvage(trace: Trace, live: list[Value], leaves: list[Value], error: Excepti
 
 
 def _failing_part(
-    parts: Lowered, inputs: Sequence[Any], numbers: Sequence[Any], whole: Step, error: Exception
+    whole: Step, inputs: Sequence[Any], numbers: Sequence[Any], error: Exception
 ) -> tuple[Step, Exception]:
     """Which operation of a recorded part fails, and how; the whole if none does by itself."""
+    parts = whole.kernel.parts
     n = len(parts.floats)
     env = list(inputs)
     for (kernel, refs, places), step in zip(parts.program, parts.steps, strict=True):

@@ -26,8 +26,8 @@ _global_forward_hooks = _hooks._global_forward_hooks
 _global_forward_pre_hooks = _hooks._global_forward_pre_hooks
 
 
-# Set by dynjax.compile, which stands above.
-compile_call: Callable[..., Any]
+# Set by dynjax.compile, which stands above: (module, *arguments) -> the compiled call.
+later: dict[str, Callable[..., Any]] = {}
 
 
 def typename(obj: Any) -> str:
@@ -154,8 +154,8 @@ class Module(HooksMixin, StateDictMixin, ConversionMixin):
                 own["_compiled_call_impl"] = compiled
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Make this module's calls compiled ones, in place; the arguments are `dynjax.compile`'s."""
-        self.__dict__["_compiled_call_impl"] = compile_call(self, *args, **kwargs)
+        """Make this module's calls compiled ones, in place; takes `dynjax.compile`'s arguments."""
+        self.__dict__["_compiled_call_impl"] = later["compile"](self, *args, **kwargs)
 
     # Attributes: parameters, buffers and modules live in dictionaries of their own.
 

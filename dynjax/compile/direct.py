@@ -1,0 +1,373 @@
+"""A part's replay as one program, past the trace: for calls that begin and end with nothing open.
+
+A training step is such a call. Tensors keep their Values, which get new arrays; that is right
+because it is only done where nobody else holds the Value.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from itertools import repeat, starmap
+from sys import getrefcount
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.core
+import jax.numpy as jnp
+import numpy as np
+
+from ..autograd.node import FreedTape, Node, leaf_node
+from ..core.config import config
+from ..engine.executor import Program, programs
+from ..engine.explain import report
+from ..engine.pack import Pack, Place
+from ..engine.trace import state
+from ..engine.value import Value, concrete
+from ..tensor.storage import refresh, share
+from ..tensor.tensor import Tensor, wrap
+from .places import New, Same, tensor_at
+
+if TYPE_CHECKING:
+    from .part import Part
+
+_set_array = Value.array.__set__
+_set_trace = Value.trace.__set__
+_JOINED = 1024  # elements of a gradient that leaves joined with others, and ...
+_FEWEST = 3  # ... how many of them there must be
+
+# References to what is donated that are the tensor's, its storage's and this file's.
+_OWN_VALUE = 5
+_OWN_ARRAY = 4
+# The same for a gradient of the last call, and for its Value.
+_OWN_GRAD = 4
+_OWN_GRAD_VALUE = 3
+
+
+def possible(part: Part) -> bool:
+    """Whether a part may run this way at all."""
+    results = [w.result for w in part.writes]
+    for grad in part.grads:
+        if grad.new is not None and not hasattr(grad.new, "result"):
+            return False
+        if grad.new is not None:
+            results.append(grad.new.result)
+    taped = any(
+        kind.requires_grad and not kind.leaf and k not in part.freed
+        for k, kind in enumerate(part.kinds)
+    )
+    return (
+        part.flushed
+        and not taped
+        and len(set(results)) == len(results)
+        and not any(w.data for w in part.writes)
+    )
+
+
+class _FreedPart(FreedTape):
+    """The tape position of a result whose graph the part itself has consumed."""
+
+    __slots__ = ("part",)
+
+    def __init__(self, part: Part, k: int) -> None:
+        self.part, self.idx = part, k
+
+    def position(self) -> tuple[Node, int]:
+        part = self.part
+        leaves = [t for t in part.inputs.fixed if t.requires_grad and t.is_leaf]
+        node = Node(part.kernel.grad_name, [(leaf_node(weakref.ref(t)), 0) for t in leaves])
+        node.op, node.freed = part.name, True
+        node.output_info = tuple((k.shape, k.dtype) for k in part.kinds)
+        return node, self.idx
+
+
+class Direct:
+    """Runs a part as one program.
+
+    Args:
+        part: for which `possible` holds.
+    """
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        inputs, kernel = part.inputs, part.kernel
+        first = inputs.arguments
+        updated = {}  # place among what is held -> the write
+        for write in part.writes:
+            if write.place.tensor is not None:
+                at = _index(inputs.fixed, write.place.tensor)
+                if at is not None and first + at in inputs.picks:
+                    updated[first + at] = write
+        used = list(dict.fromkeys(inputs.picks))
+        order = [k for k in used if k in updated] + [k for k in used if k not in updated]
+        position = {k: i for i, k in enumerate(order)}
+        self._order = order
+        self._n_donated = len(updated)
+        donated = [updated[k] for k in order[: self._n_donated]]
+        self._donated = [w.place.tensor for w in donated]
+        self._growth = [(w.changes, w.stamps) for w in donated]
+        taken = {id(w) for w in donated}
+        self._written = [w for w in part.writes if id(w) not in taken]
+        self._cleared = [g.place for g in part.grads if g.new is None]
+        self._grads = [g for g in part.grads if g.new is not None]
+        self._fixed_targets = all(g.place.tensor is not None for g in self._grads)
+        alone, groups = self._arrange()
+        returned = [k for k in range(len(part.kinds)) if k in part.returned]
+        self._places = {k: i for i, k in enumerate([w.result for w in donated])}
+        self._outs = [w.result for w in donated]
+        for k in (*[w.result for w in self._written], *returned, *alone):
+            if k not in self._places:
+                self._places[k] = len(self._outs)
+                self._outs.append(k)
+        self._groups = groups
+        self._alone = [self._places[k] for k in alone]
+        self._expand = [position[k] for k in inputs.picks]
+        self._program: Program | None = None
+        self._known: set[type] = set()
+        self._last: tuple | None = None
+        self._vectors: list[Any] = []
+        self._grad_tensors: list[Tensor] = []
+        self._grad_values: list[Value] = []
+        self._packs: list[tuple[Pack, list[Value]]] = []
+        self._key = (
+            "direct", kernel.key, tuple(order[: self._n_donated]), tuple(self._expand),
+            tuple(self._outs), tuple(map(tuple, groups)),
+        )  # fmt: skip
+
+    def _arrange(self) -> tuple[list[int], list[list[int]]]:
+        """Which gradients leave alone, and which joined: results of the kernel."""
+        kinds, groups = self.part.kinds, {}
+        elsewhere = self.part.returned
+        for grad in self._grads:
+            kind = kinds[grad.new.result]
+            if kind.shape.numel() <= _JOINED and grad.new.result not in elsewhere:
+                groups.setdefault((kind.dtype, kind.device), []).append(grad.new.result)
+        joined = [group for group in groups.values() if len(group) >= _FEWEST]
+        inside = {k for group in joined for k in group}
+        self._order_of_grads = [g for g in self._grads if g.new.result not in inside] + [
+            next(g for g in self._grads if g.new.result == k) for group in joined for k in group
+        ]
+        return [g.new.result for g in self._grads if g.new.result not in inside], joined
+
+    # --- a call
+
+    def __call__(self, tensors: list[Tensor], numbers: list[Any]) -> Any:
+        """Run the part; through the trace if something is open, or held by others."""
+        part, trace = self.part, state.trace
+        if trace.cur is not trace.trie.root or config.policy != "compile":
+            return part.replay(tensors, numbers)
+        inputs = part.inputs
+        held = [*tensors, *inputs.fixed] if inputs.fixed else tensors
+        if inputs.grads:
+            held = [*held, *[t._grad for t in inputs.grads]]
+        found = [
+            t._v if (a := t._alias) is None or a.seen == a.storage.stamp else refresh(t)
+            for t in held
+        ]
+        if inputs.constants:
+            found += inputs.constants
+        values = [found[k] for k in self._order]
+        found = None
+        arrays = [v.array for v in values]
+        types = set(map(type, arrays))
+        if not types <= self._known and not self._ready(types, values, arrays):
+            return part.replay(tensors, numbers)
+        n = self._n_donated
+        changed = values[:n]
+        aliases = [t._alias for t in self._donated]
+        if None in aliases:
+            aliases = [share(t) for t in self._donated]
+        if n:
+            old = arrays[:n]
+            shared = max(map(getrefcount, changed)) > _OWN_VALUE
+            if shared or max(map(getrefcount, old)) > _OWN_ARRAY:
+                return part.replay(tensors, numbers)
+            old = None
+        if numbers:
+            self._pack(numbers)
+            arrays += self._vectors
+        program = self._program
+        if program is None or program.seconds is None:
+            program = self._program = self._compile(arrays)
+        sink: list[Any] = []
+        try:
+            with jax.enable_x64(True):
+                sink.extend(starmap(program.run, (arrays,)))
+        except Exception as error:
+            if any(a.is_deleted() for a in arrays if isinstance(a, jax.Array)):
+                raise RuntimeError(
+                    f"{part.name} failed when run, and what it updates is lost: {error}"
+                ) from error
+            return part.replay(tensors, numbers)  # which names the operation
+        finally:
+            if sink:  # no signal comes between the run and this
+                deque(map(_set_array, changed, sink[0]), 0)
+        arrays = None
+        return self._commit(sink[0], tensors, changed, aliases)
+
+    def _ready(self, types: set[type], values: list[Value], arrays: list[Any]) -> bool:
+        """Whether all inputs are arrays; sends those that are still on the host."""
+        for k, array in enumerate(arrays):
+            if type(array) is np.ndarray:
+                with jax.enable_x64(True):
+                    arrays[k] = values[k].array = jax.device_put(array)
+            elif array is None or isinstance(array, jax.core.Tracer):
+                return False
+        self._known |= set(map(type, arrays)) - {np.ndarray}
+        return True
+
+    def _pack(self, numbers: list[Any]) -> None:
+        if numbers == self._last:
+            return
+        self._last = list(numbers)
+        n = self.part.numbers.n_floats
+        groups = (numbers[:n], np.float64), (numbers[n:], np.int64)
+        self._vectors = [np.array(group, dtype) for group, dtype in groups if group]
+
+    def _commit(
+        self, outs: Sequence[Any], tensors: list[Tensor], changed: list[Value], aliases: list
+    ) -> Any:
+        """Put results in place."""
+        part = self.part
+        for tensor, alias, value, (changes, stamps) in zip(
+            self._donated, aliases, changed, self._growth, strict=True
+        ):
+            storage = alias.storage
+            alias.seen = storage.stamp = storage.stamp + stamps
+            storage.version = version = storage.version + changes
+            storage.writer = tensor
+            value.watch = (storage, version)
+        for write in self._written:
+            tensor = tensor_at(write.place, tensors)
+            alias = tensor._alias or share(tensor)
+            storage = alias.storage
+            kind = part.kinds[write.result]
+            value = concrete(outs[self._places[write.result]], kind, tensor._v.node)
+            storage.value = tensor._v = value
+            alias.seen = storage.stamp = storage.stamp + write.stamps
+            storage.version += write.changes
+            storage.writer = tensor
+            value.watch = storage.watch()
+        for place in self._cleared:
+            tensor_at(place, tensors)._grad = None
+        if self._grads:
+            self._leave_grads(outs, tensors)
+        part.settle()
+        made: dict[int, Tensor] = {}
+
+        def tensor_of(what: Any) -> Any:
+            if type(what) is not New:
+                return tensor_at(what, tensors) if type(what) is Same else what
+            k = what.result
+            found = made.get(k)
+            if found is None:
+                kind = part.kinds[k]
+                taped = kind.requires_grad and not kind.leaf
+                node = _FreedPart(part, k) if taped else None
+                value = concrete(outs[self._places[k]], kind, node)
+                found = made[k] = wrap(value, what.cls)
+                if kind.leaf:
+                    value.node = weakref.ref(found)
+            return found
+
+        return part.build(tensor_of)
+
+    # --- gradients
+
+    def _leave_grads(self, outs: Sequence[Any], tensors: list[Tensor]) -> None:
+        """Leave the gradients, in the objects of the last call where nobody else holds them."""
+        targets = [tensor_at(g.place, tensors) for g in self._order_of_grads]
+        now = [t._grad for t in targets]
+        mine = self._grad_tensors
+        reuse = (
+            self._fixed_targets
+            and len(mine) == len(now)
+            and all(a is b for a, b in zip(now, mine, strict=True))
+            and max(map(getrefcount, mine)) <= _OWN_GRAD
+            and max(map(getrefcount, self._grad_values)) <= _OWN_GRAD_VALUE
+            and not any(g._alias for g in mine)
+        )
+        if not reuse:
+            self._new_grads(targets)
+        deque(map(_set_array, self._grad_values, map(outs.__getitem__, self._alone)), 0)
+        at = len(self._outs)
+        for pack, members in self._packs:
+            pack.renew(outs[at])
+            deque(map(_set_array, members, repeat(None)), 0)
+            deque(map(_set_trace, members, repeat(pack)), 0)
+            at += 1
+
+    def _new_grads(self, targets: list[Tensor]) -> None:
+        kinds = self.part.kinds
+        order = self._order_of_grads
+        values = [concrete(None, kinds[g.new.result]) for g in order]
+        self._packs = []
+        at = len(self._alone)
+        for group in self._groups:
+            members, places, start = values[at : at + len(group)], {}, 0
+            for value in members:
+                value.idx = start
+                shape = tuple(value.kind.shape)
+                places[start] = Place(start, shape)
+                start += max(math.prod(shape), 1)
+            self._packs.append((Pack(places), members))
+            at += len(group)
+        self._grad_values = values
+        self._grad_tensors = [
+            wrap(value, g.new.cls) for value, g in zip(values, order, strict=True)
+        ]
+        for target, grad in zip(targets, self._grad_tensors, strict=True):
+            target._grad = grad
+
+    # --- the program
+
+    def _compile(self, arrays: list[Any]) -> Program:
+        program = programs.get(self._key, self._make)
+        if program.seconds is None:
+            trial = list(arrays)
+            with jax.enable_x64(True), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Some donated buffers were not usable")
+                for k in range(self._n_donated):
+                    trial[k] = jnp.array(trial[k], copy=True)
+                began = time.perf_counter()
+                try:
+                    program.run(*trial)
+                except Exception:
+                    return program  # the call itself will meet and report it
+                program.seconds = time.perf_counter() - began
+            part = self.part
+            report(part.trace, part.lowered, program.seconds, len(programs.programs))
+        return program
+
+    def _make(self) -> Program:
+        kernel, part = self.part.kernel, self.part
+        expand, outs, groups = self._expand, self._outs, self._groups
+        n, n_floats = len(self._order), part.numbers.n_floats
+        n_ints = len(part.numbers.template) - n_floats
+
+        def dynjax_part(*args: Any) -> list[Any]:
+            with jax.enable_x64(True):
+                numbers: list[Any] = []
+                vectors = iter(args[n:])
+                for count in (n_floats, n_ints):
+                    if count:
+                        vector = next(vectors)
+                        numbers += [vector[k] for k in range(count)]
+                results = kernel.fn(*[args[k] for k in expand], *numbers)
+                return [results[k] for k in outs] + [
+                    jnp.concatenate([results[k].ravel() for k in group]) for group in groups
+                ]
+
+        donate = tuple(range(self._n_donated))
+        return Program(jax.jit(dynjax_part, donate_argnums=donate, keep_unused=True), donate)
+
+
+def _index(tensors: list[Tensor], tensor: Tensor) -> int | None:
+    return next((k for k, t in enumerate(tensors) if t is tensor), None)
+
+
+__all__ = ["Direct", "possible"]
