@@ -6,13 +6,13 @@ because it is only done where nobody else holds the Value.
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
 import weakref
 from collections import deque
 from collections.abc import Sequence
 from itertools import repeat, starmap
+from operator import attrgetter, is_
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
@@ -29,14 +29,15 @@ from ..engine.pack import Pack, Place
 from ..engine.trace import state
 from ..engine.value import Value, concrete
 from ..tensor.storage import refresh, share
-from ..tensor.tensor import Tensor, wrap
-from .places import New, Same, tensor_at
+from ..tensor.tensor import Tensor, value_of, wrap
+from .places import MISS, New, Same, picker, tensor_at
 
 if TYPE_CHECKING:
     from .part import Part
 
 _set_array = Value.array.__set__
 _set_trace = Value.trace.__set__
+_array = attrgetter("array")
 _JOINED = 1024  # elements of a gradient that leaves joined with others, and ...
 _FEWEST = 3  # ... how many of them there must be
 
@@ -114,7 +115,7 @@ class Direct:
         self._written = [w for w in part.writes if id(w) not in taken]
         self._cleared = [g.place for g in part.grads if g.new is None]
         self._grads = [g for g in part.grads if g.new is not None]
-        self._fixed_targets = all(g.place.tensor is not None for g in self._grads)
+        self._recognisable = not self._cleared and len(part.graded) == len(self._grads)
         alone, groups = self._arrange()
         returned = [k for k in range(len(part.kinds)) if k in part.returned]
         self._places = {k: i for i, k in enumerate([w.result for w in donated])}
@@ -126,9 +127,12 @@ class Direct:
         self._groups = groups
         self._alone = [self._places[k] for k in alone]
         self._expand = [position[k] for k in inputs.picks]
+        self._pick = picker(order)
+        only = part.only
+        self._only = only if type(only) is New else None
         self._program: Program | None = None
         self._known: set[type] = set()
-        self._last: tuple | None = None
+        self._last: list[Any] | None = None
         self._vectors: list[Any] = []
         self._grad_tensors: list[Tensor] = []
         self._grad_values: list[Value] = []
@@ -155,40 +159,51 @@ class Direct:
 
     # --- a call
 
-    def __call__(self, tensors: list[Tensor], numbers: list[Any]) -> Any:
-        """Run the part; through the trace if something is open, or held by others."""
+    def __call__(self, tensors: Sequence[Tensor]) -> Any:
+        """Run the part if it stands for the call; `MISS` if it does not.
+
+        Goes through the trace if something is open, or held by others.
+        """
         part, trace = self.part, state.trace
-        if trace.cur is not trace.trie.root or config.policy != "compile":
-            return part.replay(tensors, numbers)
         inputs = part.inputs
-        held = [*tensors, *inputs.fixed] if inputs.fixed else tensors
-        if inputs.grads:
-            held = [*held, *[t._grad for t in inputs.grads]]
+        if not part.guards.hold() or not part.fixed_ids.isdisjoint(map(id, tensors)):
+            return MISS
         found = [
             t._v if (a := t._alias) is None or a.seen == a.storage.stamp else refresh(t)
-            for t in held
+            for t in (*tensors, *inputs.fixed)
         ]
-        if inputs.constants:
-            found += inputs.constants
-        values = [found[k] for k in self._order]
+        if [v.kind for v in found[inputs.arguments :]] != part.fixed_kinds:
+            return MISS
+        now = [t._grad for t in part.graded]
+        reuse = len(now) == len(self._grad_tensors) and all(map(is_, now, self._grad_tensors))
+        if not reuse and not part.grads_fit():
+            return MISS
+        numbers = part.ask()
+        if numbers is None:
+            return MISS
+        if trace.cur is not trace.trie.root or config.policy != "compile":
+            return part.replay(tensors, numbers)
+        if inputs.grads:
+            found += map(value_of, [t._grad for t in inputs.grads])
+        found += inputs.constants
+        values = self._pick(found)
         found = None
-        arrays = [v.array for v in values]
+        arrays = list(map(_array, values))
         types = set(map(type, arrays))
         if not types <= self._known and not self._ready(types, values, arrays):
             return part.replay(tensors, numbers)
         n = self._n_donated
         changed = values[:n]
-        aliases = [t._alias for t in self._donated]
-        if None in aliases:
-            aliases = [share(t) for t in self._donated]
         if n:
             old = arrays[:n]
             shared = max(map(getrefcount, changed)) > _OWN_VALUE
             if shared or max(map(getrefcount, old)) > _OWN_ARRAY:
                 return part.replay(tensors, numbers)
             old = None
+        values = None
         if numbers:
-            self._pack(numbers)
+            if numbers != self._last:
+                self._pack(numbers)
             arrays += self._vectors
         program = self._program
         if program is None or program.seconds is None:
@@ -207,7 +222,7 @@ class Direct:
             if sink:  # no signal comes between the run and this
                 deque(map(_set_array, changed, sink[0]), 0)
         arrays = None
-        return self._commit(sink[0], tensors, changed, aliases)
+        return self._commit(sink[0], tensors, changed, now if reuse else None)
 
     def _ready(self, types: set[type], values: list[Value], arrays: list[Any]) -> bool:
         """Whether all inputs are arrays; sends those that are still on the host."""
@@ -221,24 +236,25 @@ class Direct:
         return True
 
     def _pack(self, numbers: list[Any]) -> None:
-        if numbers == self._last:
-            return
         self._last = list(numbers)
         n = self.part.numbers.n_floats
         groups = (numbers[:n], np.float64), (numbers[n:], np.int64)
         self._vectors = [np.array(group, dtype) for group, dtype in groups if group]
 
     def _commit(
-        self, outs: Sequence[Any], tensors: list[Tensor], changed: list[Value], aliases: list
+        self,
+        outs: Sequence[Any],
+        tensors: Sequence[Tensor],
+        changed: Sequence[Value],
+        grads: list[Tensor] | None,
     ) -> Any:
-        """Put results in place."""
+        """Put results in place; `grads` are those of the last call, if nobody replaced them."""
         part = self.part
-        for tensor, alias, value, (changes, stamps) in zip(
-            self._donated, aliases, changed, self._growth, strict=True
-        ):
+        for tensor, value, (changes, stamps) in zip(self._donated, changed, self._growth):
+            alias = tensor._alias or share(tensor)
             storage = alias.storage
             alias.seen = storage.stamp = storage.stamp + stamps
-            storage.version = version = storage.version + changes
+            version = storage.version = storage.version + changes
             storage.writer = tensor
             value.watch = (storage, version)
         for write in self._written:
@@ -255,44 +271,49 @@ class Direct:
         for place in self._cleared:
             tensor_at(place, tensors)._grad = None
         if self._grads:
-            self._leave_grads(outs, tensors)
+            self._leave_grads(outs, tensors, grads)
         part.settle()
+        if self._only is not None:
+            return self._made(self._only, outs)
         made: dict[int, Tensor] = {}
 
         def tensor_of(what: Any) -> Any:
             if type(what) is not New:
                 return tensor_at(what, tensors) if type(what) is Same else what
-            k = what.result
-            found = made.get(k)
+            found = made.get(what.result)
             if found is None:
-                kind = part.kinds[k]
-                taped = kind.requires_grad and not kind.leaf
-                node = _FreedPart(part, k) if taped else None
-                value = concrete(outs[self._places[k]], kind, node)
-                found = made[k] = wrap(value, what.cls)
-                if kind.leaf:
-                    value.node = weakref.ref(found)
+                found = made[what.result] = self._made(what, outs)
             return found
 
         return part.build(tensor_of)
 
+    def _made(self, new: New, outs: Sequence[Any]) -> Tensor:
+        """A tensor that is returned."""
+        k = new.result
+        kind = self.part.kinds[k]
+        value = concrete(outs[self._places[k]], kind)
+        made = wrap(value, new.cls)
+        if kind.leaf:
+            value.node = weakref.ref(made)
+        elif kind.requires_grad:
+            value.node = _FreedPart(self.part, k)
+        return made
+
     # --- gradients
 
-    def _leave_grads(self, outs: Sequence[Any], tensors: list[Tensor]) -> None:
+    def _leave_grads(
+        self, outs: Sequence[Any], tensors: Sequence[Tensor], grads: list[Tensor] | None
+    ) -> None:
         """Leave the gradients, in the objects of the last call where nobody else holds them."""
-        targets = [tensor_at(g.place, tensors) for g in self._order_of_grads]
-        now = [t._grad for t in targets]
         mine = self._grad_tensors
-        reuse = (
-            self._fixed_targets
-            and len(mine) == len(now)
-            and all(a is b for a, b in zip(now, mine, strict=True))
-            and max(map(getrefcount, mine)) <= _OWN_GRAD
-            and max(map(getrefcount, self._grad_values)) <= _OWN_GRAD_VALUE
-            and not any(g._alias for g in mine)
-        )
-        if not reuse:
-            self._new_grads(targets)
+        if (
+            grads is None
+            or max(map(getrefcount, mine)) > _OWN_GRAD
+            or max(map(getrefcount, self._grad_values), default=0) > _OWN_GRAD_VALUE
+            or any(max(map(getrefcount, p[1])) > _OWN_GRAD_VALUE for p in self._packs)
+            or [g._alias for g in mine].count(None) != len(mine)
+        ):
+            self._new_grads(tensors)
         deque(map(_set_array, self._grad_values, map(outs.__getitem__, self._alone)), 0)
         at = len(self._outs)
         for pack, members in self._packs:
@@ -301,27 +322,25 @@ class Direct:
             deque(map(_set_trace, members, repeat(pack)), 0)
             at += 1
 
-    def _new_grads(self, targets: list[Tensor]) -> None:
+    def _new_grads(self, tensors: Sequence[Tensor]) -> None:
         kinds = self.part.kinds
-        order = self._order_of_grads
-        values = [concrete(None, kinds[g.new.result]) for g in order]
+        made = {g.new.result: wrap(concrete(None, kinds[g.new.result]), g.new.cls)
+                for g in self._grads}  # fmt: skip
         self._packs = []
-        at = len(self._alone)
+        inside = set()
         for group in self._groups:
-            members, places, start = values[at : at + len(group)], {}, 0
+            members, places, start = [made[k]._v for k in group], {}, 0
             for value in members:
                 value.idx = start
-                shape = tuple(value.kind.shape)
-                places[start] = Place(start, shape)
-                start += max(math.prod(shape), 1)
+                places[start] = Place(start, tuple(value.kind.shape))
+                start += value.kind.shape.numel()
             self._packs.append((Pack(places), members))
-            at += len(group)
-        self._grad_values = values
-        self._grad_tensors = [
-            wrap(value, g.new.cls) for value, g in zip(values, order, strict=True)
-        ]
-        for target, grad in zip(targets, self._grad_tensors, strict=True):
-            target._grad = grad
+            inside.update(group)
+        self._grad_values = [t._v for k, t in made.items() if k not in inside]
+        for grad in self._grads:
+            tensor_at(grad.place, tensors)._grad = made[grad.new.result]
+        # In the order of `part.graded`, or never found again.
+        self._grad_tensors = list(made.values()) if self._recognisable else []
 
     # --- the program
 

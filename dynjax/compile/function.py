@@ -13,8 +13,9 @@ from ..engine.capture import Unsupported
 from ..engine.frames import Source, user_stacklevel
 from ..engine.trace import state
 from .part import Part
+from .places import MISS
 from .record import Outcome, record
-from .signature import signature
+from .signature import PLAIN, modes, signature
 
 _MOST_PARTS = 8  # recordings of one signature, told apart by their guards
 _ATTEMPTS = 2  # calls that change Python's state before it is believed: a cache is filled once
@@ -37,6 +38,39 @@ class Cell:
         self.ordinary = False
 
 
+class Recent:
+    """The last replay, and what calls that look like it have in common.
+
+    Args:
+        part: what was replayed.
+        args: the arguments, all of them tensors, no two the same.
+    """
+
+    __slots__ = ("part", "_types", "_kinds", "_modes")
+
+    def __init__(self, part: Part, args: tuple) -> None:
+        self.part = part
+        self._types = list(map(type, args))
+        self._kinds = [t._v.kind for t in args]
+        self._modes = modes()
+
+    @staticmethod
+    def of(part: Part, args: tuple, kwargs: dict) -> Recent | None:
+        """What to remember of a call; None for a call with other arguments."""
+        plain = not kwargs and PLAIN.issuperset(map(type, args))
+        return Recent(part, args) if plain and len(set(map(id, args))) == len(args) else None
+
+    def like(self, args: tuple) -> bool:
+        """Whether a call has the same signature."""
+        return (
+            list(map(type, args)) == self._types
+            and [t._v.kind for t in args] == self._kinds
+            and len(set(map(id, args))) == len(args)
+            and modes() == self._modes
+            and not config.check_compiled
+        )
+
+
 class CompiledFunction:
     """A function whose calls are recorded once for each signature, and replayed.
 
@@ -54,24 +88,31 @@ class CompiledFunction:
         self._fn, self._name = fn, name
         self._fullgraph, self._check = fullgraph, check
         self._cells: OrderedDict[Any, Cell] = OrderedDict()
+        self._recent: Recent | None = None
         self._warned: set[Any] = set()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         trace = state.trace
         if trace.parent is not None or trace.trie.eager:
             return self._fn(*args, **kwargs)
+        recent = self._recent
+        if recent is not None and not kwargs and recent.like(args):
+            result = recent.part.attempt(args)
+            if result is not MISS:
+                return result
         key, tensors = signature(args, kwargs)
         cell = self._cells.get(key)
         if cell is None:
             cell = self._cell(key)
-        checking = self._check or config.check_compiled
+        else:
+            self._cells.move_to_end(key)
+        if self._check or config.check_compiled:
+            return self._checked(cell, args, kwargs, tensors)
         for part in cell.parts:
-            if part.fits(tensors):
-                numbers = part.ask()
-                if numbers is not None:
-                    if checking:
-                        return self._checked(cell, part, args, kwargs, tensors)
-                    return part.run(tensors, numbers)
+            result = part.attempt(tensors)
+            if result is not MISS:
+                self._recent = Recent.of(part, args, kwargs)
+                return result
         if cell.ordinary:
             return self._fn(*args, **kwargs)
         return self._recorded(cell, args, kwargs, tensors)
@@ -102,9 +143,7 @@ class CompiledFunction:
             )
             cell.parts.clear()
             cell.ordinary = True
-        numbers = part.ask()
-        assert numbers is not None
-        return part.run(tensors, numbers)
+        return part.replay_now(tensors)
 
     def _record(self, args: tuple, kwargs: dict, tensors: list) -> Outcome:
         try:
@@ -137,20 +176,26 @@ class CompiledFunction:
             stacklevel=user_stacklevel(),
         )
 
-    def _checked(self, cell: Cell, part: Part, args: tuple, kwargs: dict, tensors: list) -> Any:
+    def _checked(self, cell: Cell, args: tuple, kwargs: dict, tensors: list) -> Any:
         """A call that runs its Python and is compared with what would be replayed."""
+        known = next((p for p in cell.parts if p.fits(tensors) and p.ask() is not None), None)
+        if known is None:
+            return (
+                self._fn(*args, **kwargs)
+                if cell.ordinary
+                else self._recorded(cell, args, kwargs, tensors)
+            )
         outcome = record(self._fn, self._name, args, kwargs, tensors, False)
         if outcome.part is None:
-            difference = outcome.problem[0] if outcome.problem else "is not settled"
+            difference = outcome.problem[0] if outcome.problem else "state is not settled"
         else:
-            difference = part.difference(outcome.part)
+            difference = known.difference(outcome.part)
         if difference is not None:
             raise RuntimeError(
-                f"compile(mode='check'): a replay of {self._name} would differ from a call: "
+                f"compile(mode='check'): a replay of {self._name} would differ from this call: "
                 f"{difference}"
             )
-        numbers = outcome.part.ask()
-        return outcome.part.run(tensors, numbers)
+        return outcome.part.replay_now(tensors)
 
 
 __all__ = ["CompiledFunction"]

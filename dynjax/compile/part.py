@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from operator import is_, itemgetter
+from itertools import repeat
+from operator import is_not
 from typing import Any
 
 import jax
+import numpy as np
 
 from ..engine.executor import flush
 from ..engine.kernel import Kernel, kernels
@@ -19,7 +21,7 @@ from ..tensor.storage import detached, refresh, share
 from ..tensor.tensor import Tensor, wrap
 from . import direct
 from .guards import Guards
-from .places import Grad, Inputs, New, Numbers, Same, Write, tensor_at
+from .places import MISS, Grad, Inputs, New, Numbers, Same, Write, picker, tensor_at
 from .signature import rebuild
 
 
@@ -40,7 +42,8 @@ class Part:
         trace: in which it was recorded, emptied; for `explain`.
 
     Attributes:
-        returned: the results that the function returns.
+        only: what the function returns, with New and Same for tensors.
+        returned: the results among it.
     """
 
     def __init__(
@@ -64,38 +67,49 @@ class Part:
         self.kinds = tuple(kind for _, kind in results)
         self.inputs, self.numbers, self.updates = inputs, numbers, updates
         self.writes, self.grads = writes, grads
-        self._returned, self.trace = returned, trace
+        self.trace = trace
         self.guards, self.flushed = guards, flushed
         self.fixed_kinds = [t._v.kind for t in inputs.fixed]
         self.grad_kinds = [t._grad._v.kind for t in inputs.grads]
-        self._fixed_ids = frozenset(map(id, inputs.fixed))
+        self.fixed_ids = frozenset(map(id, inputs.fixed))
         self._had_grad = [g.before for g in grads if g.place.tensor is not None]
-        self._graded = [g.place.tensor for g in grads if g.place.tensor is not None]
-        self.pick = _picker(inputs.picks)
+        self.graded = [g.place.tensor for g in grads if g.place.tensor is not None]
+        self.pick = picker(inputs.picks)
         self.kernel = _kernel(name, lowered, self.outs)
         found: list[Any] = []
         rebuild(returned, lambda leaf: found.append(leaf))
         self.returned = frozenset(leaf.result for leaf in found if type(leaf) is New)
+        self.only = returned
         self.direct = direct.Direct(self) if direct.possible(self) else None
 
     # --- whether it stands for a call
 
-    def fits(self, tensors: list[Tensor]) -> bool:
-        """Whether a replay does what the function would do now."""
-        inputs = self.inputs
-        if not self.guards.hold():
+    def attempt(self, tensors: Sequence[Tensor]) -> Any:
+        """Do what the function would do, without its Python; `MISS` if this is another call."""
+        if self.direct is not None:
+            return self.direct(tensors)
+        if not self.fits(tensors):
+            return MISS
+        numbers = self.ask()
+        return MISS if numbers is None else self.replay(tensors, numbers)
+
+    def fits(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether a replay does what the function would do now, as far as `ask` does not tell."""
+        return (
+            self.guards.hold()
+            and self.fixed_ids.isdisjoint(map(id, tensors))
+            and [t._v.kind for t in self.inputs.fixed] == self.fixed_kinds
+            and self.grads_fit()
+        )
+
+    def grads_fit(self) -> bool:
+        """Whether gradients are there where they were, and of the same kinds."""
+        if [t._grad is not None for t in self.graded] != self._had_grad:
             return False
-        if not all(map(is_, [t._v.kind for t in inputs.fixed], self.fixed_kinds)):
-            return False
-        if [t._grad is not None for t in self._graded] != self._had_grad:
-            return False
-        if inputs.grads:
-            grads = [t._grad for t in inputs.grads]
-            if None in list(map(type, grads)) or any(g is None for g in grads):
-                return False
-            if not all(map(is_, [g._v.kind for g in grads], self.grad_kinds)):
-                return False
-        return self._fixed_ids.isdisjoint(map(id, tensors))
+        grads = [t._grad for t in self.inputs.grads]
+        return all(map(is_not, grads, repeat(None))) and (
+            [g._v.kind for g in grads] == self.grad_kinds
+        )
 
     def ask(self) -> list[Any] | None:
         """The run-time numbers of the next call; None if an update would be another operation."""
@@ -123,20 +137,53 @@ class Part:
         for generator, draws in self.numbers.draws.items():
             generator.counter += draws
 
-    def run(self, tensors: list[Tensor], numbers: list[Any]) -> Any:
-        """Do what the function does, without its Python."""
-        if self.direct is not None:
-            return self.direct(tensors, numbers)
-        return self.replay(tensors, numbers)
-
     def build(self, tensor_of: Callable[[Any], Any]) -> Any:
         """What the function returns, of a function from New and Same to tensors."""
-        returned = self._returned
+        returned = self.only
         return tensor_of(returned) if type(returned) is New else rebuild(returned, tensor_of)
+
+    def replay_now(self, tensors: Sequence[Tensor]) -> Any:
+        """Do what a call that was recorded just now does."""
+        result = self.direct(tensors) if self.direct is not None else MISS
+        if result is MISS:
+            numbers = self.ask()
+            if numbers is None:
+                raise RuntimeError(f"{self.name} changed what it reads while it was recorded")
+            result = self.replay(tensors, numbers)
+        return result
+
+    def difference(self, other: Part) -> str | None:
+        """What tells another recording of the same call from this one; None if nothing does."""
+        mine, theirs = self.lowered.program, other.lowered.program
+        for k, (a, b) in enumerate(zip(mine, theirs, strict=False)):
+            if a[0].key != b[0].key or a[1] != b[1]:
+                where = other.lowered.steps[k].source
+                return f"operation {k} is {b[0].op}, was {a[0].op}" + (
+                    f" ({where})" if where else ""
+                )
+        if len(mine) != len(theirs):
+            return f"{len(theirs)} operations, were {len(mine)}"
+        now = other.numbers.template
+        dynamic = {p for p, *_ in (*self.numbers.updates, *self.numbers.keys,
+                                   *self.numbers.counters)}  # fmt: skip
+        for k, (a, b) in enumerate(zip(self.numbers.template, now, strict=False)):
+            if k not in dynamic and a != b:
+                return f"a number is {b}, was {a}"
+        if self.inputs.picks != other.inputs.picks:
+            return "it takes other inputs"
+        pairs = zip(self.inputs.fixed, other.inputs.fixed, strict=True)
+        if any(a is not b for a, b in pairs):
+            return "it reads other tensors"
+        for a, b in zip(self.inputs.constants, other.inputs.constants, strict=True):
+            if not np.array_equal(np.asarray(a.array), np.asarray(b.array), equal_nan=True):
+                return f"a constant of shape {tuple(a.kind.shape)} has other values"
+        if self.outs != other.outs or self.kinds != other.kinds:
+            return "it leaves other results"
+        return None
 
     # --- a replay as one recorded step
 
-    def values(self, tensors: list[Tensor]) -> Sequence[Value]:
+    def values(self, tensors: Sequence[Tensor]) -> Sequence[Value]:
         """The present values of the kernel's inputs."""
         inputs = self.inputs
         held = [*tensors, *inputs.fixed] if inputs.fixed else tensors
@@ -153,7 +200,7 @@ class Part:
             for v, kind in zip(self.pick(found), self.lowered.kinds, strict=True)
         ]
 
-    def replay(self, tensors: list[Tensor], numbers: list[Any]) -> Any:
+    def replay(self, tensors: Sequence[Tensor], numbers: list[Any]) -> Any:
         """Record one step that does what the function does, and put its results in place."""
         trace = state.trace
         if trace.cur.depth >= trace.trie.budget():
@@ -214,12 +261,6 @@ def _write(write: Write, tensor: Tensor, value: Value, trace: Any) -> None:
     storage.version += write.changes
     storage.writer = tensor
     value.watch = storage.watch()
-
-
-def _picker(picks: tuple[int, ...]) -> Callable[[Sequence[Any]], Sequence[Any]]:
-    if len(picks) == 1:
-        return lambda values: (values[picks[0]],)
-    return itemgetter(*picks) if picks else lambda values: ()
 
 
 def _kernel(name: str, lowered: Lowered, outs: tuple[int, ...]) -> Kernel:

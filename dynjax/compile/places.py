@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from ..engine.random import Generator
@@ -105,9 +107,19 @@ class Numbers(NamedTuple):
     n_floats: int
 
 
-def tensor_at(place: Same, tensors: list[Tensor]) -> Tensor:
+MISS = object()  # what a part gives for a call that it does not stand for
+
+
+def picker(picks: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """A function that picks these members of a sequence."""
+    if len(picks) == 1:
+        return lambda values: (values[picks[0]],)
+    return itemgetter(*picks) if picks else lambda values: ()
+
+
+def tensor_at(place: Same, tensors: Sequence[Tensor]) -> Tensor:
     """The tensor of a place, in a call with these tensors among its arguments."""
     return tensors[place.argument] if place.tensor is None else place.tensor
 
 
-__all__ = ["Grad", "Inputs", "New", "Numbers", "Same", "Write", "tensor_at"]
+__all__ = ["MISS", "Grad", "Inputs", "New", "Numbers", "Same", "Write", "picker", "tensor_at"]

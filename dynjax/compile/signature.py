@@ -12,7 +12,7 @@ from ..engine.trace import state
 from ..tensor.parameter import Parameter
 from ..tensor.tensor import Tensor
 
-_PLAIN = {Tensor, Parameter}
+PLAIN = {Tensor, Parameter}
 _VALUES = (int, bool, str, bytes, complex, type(None), type(...), slice, range)
 
 
@@ -39,7 +39,7 @@ def modes() -> tuple:
 
 def signature(args: tuple, kwargs: dict[str, Any]) -> tuple[Hashable, list[Tensor]]:
     """The key of a call, and the tensors among its arguments in order."""
-    if not kwargs and _PLAIN.issuperset(map(type, args)):
+    if not kwargs and PLAIN.issuperset(map(type, args)):
         tensors = list(args)
         key: list[Hashable] = [t._v.kind for t in tensors]
     else:
@@ -102,4 +102,4 @@ def rebuild(item: Any, leaf: Callable[[Any], Any]) -> Any:
     return leaf(item)
 
 
-__all__ = ["Is", "children", "modes", "rebuild", "signature"]
+__all__ = ["PLAIN", "Is", "children", "modes", "rebuild", "signature"]
