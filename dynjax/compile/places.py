@@ -29,14 +29,17 @@ class Same:
     """A tensor that was there before.
 
     Attributes:
-        tensor: it, or None for an argument.
-        argument: the number of the argument.
+        tensor: it, or None where it is not the same in every call.
+        argument: then, the number of the argument that it is, or
+        owner: the tensor whose `.grad` it is.
     """
 
-    __slots__ = ("tensor", "argument")
+    __slots__ = ("tensor", "argument", "owner")
 
-    def __init__(self, tensor: Tensor | None, argument: int = -1) -> None:
-        self.tensor, self.argument = tensor, argument
+    def __init__(
+        self, tensor: Tensor | None, argument: int = -1, owner: Tensor | None = None
+    ) -> None:
+        self.tensor, self.argument, self.owner = tensor, argument, owner
 
 
 class Write(NamedTuple):
@@ -119,7 +122,9 @@ def picker(picks: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
 
 def tensor_at(place: Same, tensors: Sequence[Tensor]) -> Tensor:
     """The tensor of a place, in a call with these tensors among its arguments."""
-    return tensors[place.argument] if place.tensor is None else place.tensor
+    if place.tensor is not None:
+        return place.tensor
+    return tensors[place.argument] if place.owner is None else place.owner._grad
 
 
 __all__ = ["MISS", "Grad", "Inputs", "New", "Numbers", "Same", "Write", "picker", "tensor_at"]

@@ -21,7 +21,7 @@ from ..tensor.tensor import Tensor, value_of
 from .guards import Guards, Reach
 from .part import Part
 from .places import Grad, Inputs, New, Numbers, Same, Write
-from .signature import children, rebuild
+from .signature import children, objects, rebuild
 from .snapshot import Before, Counter, Key, Snapshot, subclasses
 from .watch import Watch
 
@@ -67,6 +67,21 @@ def record(
         Unsupported: it can't be replayed, and `strict`. And what the function raises.
     """
     watch = Watch()
+    try:
+        return _record(watch, fn, name, args, kwargs, tensors, strict)
+    finally:
+        watch.forget()
+
+
+def _record(
+    watch: Watch,
+    fn: Callable[..., Any],
+    name: str,
+    args: tuple,
+    kwargs: dict[str, Any],
+    tensors: list[Tensor],
+    strict: bool,
+) -> Outcome:
     snapshot = Snapshot(watch.objects)
     reach = Reach([fn, args, kwargs])
     capture = Capture(strict)
@@ -100,6 +115,7 @@ def record(
                 snapshot.restore()
                 trace = capture.trace
                 trace.vals, trace.leaves, trace.owners, trace.nodes = [], {}, {}, None
+                trace.parent = trace.capture = None
                 return Outcome(part)
             passing = True
     if strict and problem is not None and not passing:
@@ -137,6 +153,8 @@ class _Maker:
         self.trace: Trace = capture.trace
         self.arguments = {id(t): k for k, t in reversed(list(enumerate(tensors)))}
         self.n_arguments = len(tensors)
+        befores = snapshot.tensors.values()
+        self.owners = {id(b.grad): b.tensor for b in befores if b.grad is not None}
         self.wanted: list[int] = []
         self.wanted_kinds: list[Kind] = []
         self.positions: dict[tuple[int, Kind], int] = {}
@@ -171,7 +189,9 @@ class _Maker:
         if inputs is None:
             return None
         freed = frozenset(k for k, i in enumerate(self.wanted) if i in self.trace.freed)
-        reach = Reach([self.fn, self.args, self.kwargs], (self.watch.user, self.watch.ours))
+        # Of the arguments only objects: containers and their values are in the signature.
+        roots = [self.fn, *objects((self.args, self.kwargs))]
+        reach = Reach(roots, (self.watch.user, self.watch.ours))
         if reach.iterators:
             raise _Problem(f"uses the iterator {reach.iterators[0][0]}, which lives outside")
         self._check_known(inputs, reach)
@@ -203,7 +223,10 @@ class _Maker:
 
     def _place(self, tensor: Tensor) -> Same:
         k = self.arguments.get(id(tensor))
-        return Same(tensor) if k is None else Same(None, k)
+        if k is not None:
+            return Same(None, k)
+        owner = self.owners.get(id(tensor))
+        return Same(tensor) if owner is None else Same(None, owner=owner)
 
     def _returned(self, leaf: Any) -> Any:
         if isinstance(leaf, Tensor):
@@ -257,7 +280,10 @@ class _Maker:
         writer = storage.writer
         known = self.snapshot.tensors.get(id(writer))
         if known is None or not writer._alias.plain:
-            raise _Problem("writes to a tensor through a view that it made or found")
+            known = self.snapshot.plain.get(id(storage))
+            if known is None:
+                raise _Problem("writes to a tensor of which only views are left, or through one")
+            writer = known.tensor
         if writer._v.kind is not known.value.kind:
             raise _Problem("writes what requires grad to a tensor that existed before")
         result = self._want(value_of(writer))
@@ -307,8 +333,6 @@ class _Maker:
 
     def _inputs(self, leaves: tuple[int, ...]) -> Inputs | None:
         entered = list(self.trace.leaves)
-        befores = self.snapshot.tensors.values()
-        owners = {id(b.grad): b.tensor for b in befores if b.grad is not None}
         fixed: dict[int, Tensor] = {}
         grads: dict[int, Tensor] = {}
         constants: list[Value] = []
@@ -332,8 +356,8 @@ class _Maker:
                     raise _Problem("uses a value that no tensor holds")
                 sources.append((3, len(constants)))
                 constants.append(self._constant(value))
-            elif id(tensors[0]) in owners:
-                owner = owners[id(tensors[0])]
+            elif id(tensors[0]) in self.owners:
+                owner = self.owners[id(tensors[0])]
                 grads[id(owner)] = owner
                 sources.append((2, list(grads).index(id(owner))))
             else:
@@ -360,8 +384,10 @@ class _Maker:
         for update in self.capture.updates:
             known.update(map(id, update.holds()))
         known.update(id(t._grad) for t in list(reach.tensors) if t._grad is not None)
+        storages = {id(_storage(b.tensor)) for b in self.snapshot.tensors.values()
+                    if id(b.tensor) in known and b.storage is not None}  # fmt: skip
         for tensor in inputs.fixed:
-            if id(tensor) not in known:
+            if id(tensor) not in known and id(_storage(tensor)) not in storages:
                 raise _Problem(
                     f"reads a tensor of shape {tuple(tensor.shape)} from a place that is not "
                     "guarded (pass it as an argument)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
 from ..core.devices import get_default_device
@@ -82,6 +82,16 @@ def children(item: Any) -> tuple[Iterable[Hashable], Iterable[Any]] | None:
     return None
 
 
+def objects(item: Any) -> Iterator[Any]:
+    """The members of containers that a signature knows by their identity alone."""
+    parts = children(item)
+    if parts is not None:
+        for member in parts[1]:
+            yield from objects(member)
+    elif not isinstance(item, (*_VALUES, float, Tensor)):
+        yield item
+
+
 def rebuild(item: Any, leaf: Callable[[Any], Any]) -> Any:
     """The same containers with `leaf(member)` in place of what is no container."""
     if isinstance(item, dict):
@@ -102,4 +112,4 @@ def rebuild(item: Any, leaf: Callable[[Any], Any]) -> Any:
     return leaf(item)
 
 
-__all__ = ["PLAIN", "Is", "children", "modes", "rebuild", "signature"]
+__all__ = ["PLAIN", "Is", "children", "modes", "objects", "rebuild", "signature"]

@@ -71,6 +71,7 @@ class Snapshot:
     Attributes:
         tensors: by identity.
         by_value, by_array: the tensors of every value, and of every array, by its identity.
+        plain: of every storage, by its identity, a tensor that has all of it.
         generators: with their keys and counters.
     """
 
@@ -79,6 +80,7 @@ class Snapshot:
         self.tensors: dict[int, Before] = {}
         self.by_value: dict[int, list[Before]] = {}
         self.by_array: dict[int, list[Before]] = {}
+        self.plain: dict[int, Before] = {}
         self.generators: list[tuple[Generator, int, int]] = []
         for obj in objects:
             cls = type(obj)
@@ -86,6 +88,11 @@ class Snapshot:
                 if hasattr(obj, "_v"):
                     before = self.tensors[id(obj)] = Before(obj)
                     self.by_value.setdefault(id(obj._v), []).append(before)
+                    if before.alias is not None and before.alias.plain:
+                        self.plain[id(before.storage)] = before
+                        content = before.storage.value
+                        if content is not obj._v:
+                            self.by_value.setdefault(id(content), []).append(before)
                     if obj._v.array is not None:
                         self.by_array.setdefault(id(obj._v.array), []).append(before)
             elif cls in generators and "counter" in obj.__dict__:
