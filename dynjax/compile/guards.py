@@ -30,6 +30,7 @@ _TERMINAL = (
     int, float, complex, str, bytes, type(None), type(...), slice, range, np.ndarray, np.generic,
     np.dtype, Tensor, Size, types.BuiltinFunctionType, types.MethodDescriptorType, CodeType,
 )  # fmt: skip
+_RANDOM = (np.random.Generator, np.random.RandomState, np.random.BitGenerator)
 _LIBRARY = ("jax", "jaxlib", "numpy", "torch", "ml_dtypes", "builtins", "typing", "functools")
 
 
@@ -99,7 +100,7 @@ class Reach:
     Attributes:
         entries: what was found.
         tensors: the tensors among it.
-        iterators: iterators and generators among it, as (name, object): using them changes them.
+        iterators: what changes by being used (iterators, NumPy's generators), as (name, object).
         complete: False where a bound was met.
     """
 
@@ -166,7 +167,7 @@ class Reach:
             self._pending.extend((part, name) for part in parts if part is not None)
         elif isinstance(obj, Optimizer):
             self._optimizers.append(obj)  # its updates are asked again at every replay
-        elif hasattr(obj, "__next__"):
+        elif hasattr(obj, "__next__") or isinstance(obj, _RANDOM):
             self.iterators.append((name, obj))
         else:
             self._instance(obj, name)

@@ -75,12 +75,29 @@ class Part:
         self._had_grad = [g.before for g in grads if g.place.tensor is not None]
         self.graded = [g.place.tensor for g in grads if g.place.tensor is not None]
         self.pick = picker(inputs.picks)
-        self.kernel = _kernel(name, lowered, self.outs)
+        self.kernel = _kernel(name, lowered, self.outs, self._kept())
         found: list[Any] = []
         rebuild(returned, lambda leaf: found.append(leaf))
         self.returned = frozenset(leaf.result for leaf in found if type(leaf) is New)
         self.only = returned
         self.direct = direct.Direct(self) if direct.possible(self) else None
+
+    def _kept(self) -> tuple[tuple[int, int], ...]:
+        """For every write, its result and the input that the tensor was, if it is one."""
+        inputs, found = self.inputs, []
+        for write in self.writes:
+            place = write.place
+            if place.tensor is not None:
+                held = [k for k, t in enumerate(inputs.fixed) if t is place.tensor]
+                at = inputs.arguments + held[0] if held else None
+            elif place.owner is not None:
+                held = [k for k, t in enumerate(inputs.grads) if t is place.owner]
+                at = inputs.arguments + len(inputs.fixed) + held[0] if held else None
+            else:
+                at = place.argument
+            if at is not None and at in inputs.picks:
+                found.append((write.result, inputs.picks.index(at)))
+        return tuple(found)
 
     # --- whether it stands for a call
 
@@ -263,9 +280,11 @@ def _write(write: Write, tensor: Tensor, value: Value, trace: Any) -> None:
     value.watch = storage.watch()
 
 
-def _kernel(name: str, lowered: Lowered, outs: tuple[int, ...]) -> Kernel:
+def _kernel(
+    name: str, lowered: Lowered, outs: tuple[int, ...], kept: tuple[tuple[int, int], ...]
+) -> Kernel:
     n, n_floats = len(lowered.leaves), len(lowered.floats)
-    key = ("part", lowered.key, outs)
+    key = ("part", name, lowered.key, outs, kept)
 
     def fn(*args: Any) -> tuple:
         numbers = args[n:]
@@ -282,7 +301,7 @@ def _kernel(name: str, lowered: Lowered, outs: tuple[int, ...]) -> Kernel:
             grad_name="CompiledFunctionBackward",
             out_avals=tuple(lowered.out_avals[k] for k in outs),
         )
-        kernel.parts = lowered
+        kernel.parts, kernel.kept = lowered, kept
         return kernel
 
     return kernels.get(key, make)

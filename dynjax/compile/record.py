@@ -103,13 +103,15 @@ def _record(
     problem, passing = _effect(watch, reach, draws), False
     if problem is None and (changed := reach.changes()):
         problem, passing = (f"changes {', '.join(changed[:3])}", None), True
+    if problem is not None and problem[1] is None:
+        problem = problem[0], _place(fn)
     if problem is None and capture.settled:
         maker = _Maker(fn, name, args, kwargs, tensors, capture, snapshot, watch)
         try:
             with maker.inside():
                 part = maker.part(result, draws or {})
         except _Problem as why:
-            problem = str(why), None
+            problem = str(why), _place(fn)
         else:
             if part is not None:
                 snapshot.restore()
@@ -124,6 +126,14 @@ def _record(
         raise Unsupported(f"{what}, at {source}" if source else what)
     capture.release()
     return Outcome(None, result, problem, passing or not capture.settled)
+
+
+def _place(fn: Any) -> Source | None:
+    """Where a function begins."""
+    while hasattr(fn, "__wrapped__") or hasattr(fn, "__func__"):
+        fn = getattr(fn, "__wrapped__", None) or fn.__func__
+    code = getattr(fn, "__code__", None) or getattr(getattr(fn, "forward", None), "__code__", None)
+    return code and Source(code.co_filename, code.co_firstlineno, code.co_name)
 
 
 def _effect(watch: Watch, reach: Reach, draws: dict | None) -> tuple[str, Source | None] | None:
@@ -193,7 +203,9 @@ class _Maker:
         roots = [self.fn, *objects((self.args, self.kwargs))]
         reach = Reach(roots, (self.watch.user, self.watch.ours))
         if reach.iterators:
-            raise _Problem(f"uses the iterator {reach.iterators[0][0]}, which lives outside")
+            raise _Problem(
+                f"uses the iterator or generator {reach.iterators[0][0]!r}, which lives outside"
+            )
         self._check_known(inputs, reach)
         return Part(
             self.name,

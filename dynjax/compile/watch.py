@@ -86,11 +86,14 @@ class Watch:
 
     def __enter__(self) -> Watch:
         self._previous = sys.getprofile()
+        self._numpy = _numpy_state()
         sys.setprofile(self._event if self._previous is None else self._both)
         return self
 
     def __exit__(self, *exc: Any) -> None:
         sys.setprofile(self._previous)
+        if _numpy_state() != self._numpy:  # its functions are no C functions to a profile
+            self.effects.append(("draws from numpy.random", None))
 
     def _both(self, frame: FrameType, event: str, arg: Any) -> None:
         previous: Callable = self._previous
@@ -121,6 +124,7 @@ class Watch:
         owner = getattr(function, "__self__", None)
         module = getattr(function, "__module__", None)
         if owner is None or isinstance(owner, type(sys)):
+            module = module if owner is None or module == "builtins" else owner.__name__
             if module in _WORLD or (module == "builtins" and name in _BUILTINS):
                 self._note(f"calls {name if module == 'builtins' else f'{module}.{name}'}()", frame)
             return
@@ -138,6 +142,11 @@ class Watch:
         if frame is not None:
             where = Source(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
         self.effects.append((what, where))
+
+
+def _numpy_state() -> tuple:
+    name, key, *rest = np.random.get_state(legacy=True)
+    return name, key.tobytes(), *rest
 
 
 def _base_in_world(cls: type) -> bool:

@@ -468,6 +468,9 @@ def salvage(trace: Trace, live: list[Value], leaves: list[Value], error: Excepti
                             culprit, error = _failing_part(step, inputs, numbers, failure)
             if outs is None and kernel.updates:
                 outs = inputs[: len(step.kinds)]
+            elif outs is None and kernel.kept:
+                given = {result: inputs[i] for result, i in kernel.kept}
+                outs = [given.get(k) for k in range(len(step.kinds))]
             for k in range(len(step.kinds)):
                 env[step.base + k] = None if outs is None else outs[k]
     for value in live:

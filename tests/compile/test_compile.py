@@ -24,8 +24,6 @@ def no_warnings():
         yield
 
 
-
-
 class Runs:
     """How often a function's Python ran, seen from outside of it."""
 
