@@ -62,9 +62,10 @@ def measure(work: Workload, rounds: int) -> list[str]:
     def ratio(of: list[float] | None, to: list[float] | None) -> str:
         return f"{median_ratio(of, to):.2f}" if of and to else "-"
 
+    shown = dynjax, compiled, jit, torch
     return [
         work.name,
-        *(milliseconds(median(figures)) if figures else "-" for figures in (dynjax, compiled, jit, torch)),
+        *(milliseconds(median(figures)) if figures else "-" for figures in shown),
         ratio(dynjax, jit),
         ratio(dynjax, torch),
         ratio(compiled, jit),

@@ -110,7 +110,8 @@ class Direct:
         self._n_donated = len(updated)
         donated = [updated[k] for k in order[: self._n_donated]]
         self._donated = [w.place.tensor for w in donated]
-        self._growth = [(w.changes, w.stamps) for w in donated]
+        self._changes = [w.changes for w in donated]
+        self._stamps = [w.stamps for w in donated]
         taken = {id(w) for w in donated}
         self._written = [w for w in part.writes if id(w) not in taken]
         self._cleared = [g.place for g in part.grads if g.new is None]
@@ -250,7 +251,9 @@ class Direct:
     ) -> Any:
         """Put results in place; `grads` are those of the last call, if nobody replaced them."""
         part = self.part
-        for tensor, value, (changes, stamps) in zip(self._donated, changed, self._growth):
+        for tensor, value, changes, stamps in zip(
+            self._donated, changed, self._changes, self._stamps, strict=True
+        ):
             alias = tensor._alias or share(tensor)
             storage = alias.storage
             alias.seen = storage.stamp = storage.stamp + stamps

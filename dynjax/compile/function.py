@@ -6,12 +6,15 @@ import functools
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 from ..core.config import config
+from ..core.devices import get_default_device
+from ..core.dtypes import get_default_dtype
 from ..engine.capture import Unsupported
 from ..engine.frames import Source, user_stacklevel
-from ..engine.trace import state
+from ..engine.trace import Trace, state
 from .part import Part
 from .places import MISS
 from .record import Outcome, record
@@ -19,6 +22,8 @@ from .signature import PLAIN, modes, signature
 
 _MOST_PARTS = 8  # recordings of one signature, told apart by their guards
 _ATTEMPTS = 2  # calls that change Python's state before it is believed: a cache is filled once
+
+_kind = attrgetter("_v.kind")
 
 
 class Cell:
@@ -46,13 +51,13 @@ class Recent:
         args: the arguments, all of them tensors, no two the same.
     """
 
-    __slots__ = ("part", "_types", "_kinds", "_modes")
+    __slots__ = ("part", "_types", "_kinds", "_grad", "_inference", "_dtype", "_device")
 
     def __init__(self, part: Part, args: tuple) -> None:
         self.part = part
-        self._types = list(map(type, args))
-        self._kinds = [t._v.kind for t in args]
-        self._modes = modes()
+        self._types = tuple(map(type, args))
+        self._kinds = tuple(map(_kind, args))
+        self._grad, self._inference, self._dtype, self._device = modes()
 
     @staticmethod
     def of(part: Part, args: tuple, kwargs: dict) -> Recent | None:
@@ -60,13 +65,16 @@ class Recent:
         plain = not kwargs and PLAIN.issuperset(map(type, args))
         return Recent(part, args) if plain and len(set(map(id, args))) == len(args) else None
 
-    def like(self, args: tuple) -> bool:
+    def like(self, args: tuple, trace: Trace) -> bool:
         """Whether a call has the same signature."""
         return (
-            list(map(type, args)) == self._types
-            and [t._v.kind for t in args] == self._kinds
+            tuple(map(type, args)) == self._types
+            and tuple(map(_kind, args)) == self._kinds
+            and trace.grad is self._grad
+            and trace.inference is self._inference
+            and get_default_dtype() is self._dtype
+            and get_default_device() == self._device
             and len(set(map(id, args))) == len(args)
-            and modes() == self._modes
             and not config.check_compiled
         )
 
@@ -96,7 +104,7 @@ class CompiledFunction:
         if trace.parent is not None or trace.trie.eager:
             return self._fn(*args, **kwargs)
         recent = self._recent
-        if recent is not None and not kwargs and recent.like(args):
+        if recent is not None and not kwargs and recent.like(args, trace):
             result = recent.part.attempt(args)
             if result is not MISS:
                 return result

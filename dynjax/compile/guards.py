@@ -8,7 +8,9 @@ names that the code which ran mentions).
 
 from __future__ import annotations
 
+import dis
 import functools
+import sys
 import types
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -179,7 +181,7 @@ class Reach:
             self._add("cell", cell, None, cell_name)
         if kind_of_code(code) == "user":
             scope = fn.__globals__
-            for word in mentioned(code):
+            for word in global_names(code):
                 if word in scope and (not self._fixed or word in self._names):
                     self._add("item", scope, word, word)
         for default in (fn.__defaults__, fn.__kwdefaults__, fn.__dict__ or None):
@@ -303,9 +305,19 @@ def mentioned(code: CodeType) -> frozenset[str]:
     return frozenset(found)
 
 
-def _is_library(module: str | None) -> bool:
-    import sys
+@functools.lru_cache(maxsize=10_000)
+def global_names(code: CodeType) -> frozenset[str]:
+    """The globals that a code object reads, functions defined inside included."""
+    found = {
+        i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")
+    }
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            found |= global_names(constant)
+    return frozenset(found)
 
+
+def _is_library(module: str | None) -> bool:
     root = (module or "builtins").split(".")[0]
     return root in _LIBRARY or root in sys.stdlib_module_names or module == "dynjax" or (
         root == "dynjax" and module.split(".")[1] not in ("nn", "optim")

@@ -22,7 +22,7 @@ _FOREIGN = tuple(os.path.dirname(module.__file__) + os.sep for module in (jax, n
 # Modules whose functions, and types whose methods, act on or read the world outside.
 _WORLD = frozenset(
     "time posix nt _io _random _socket _thread _queue _posixsubprocess _signal select signal mmap "
-    "_warnings _asyncio _contextvars atexit readline syslog termios fcntl _sqlite3 numpy.random "
+    "io _warnings _asyncio _contextvars atexit readline syslog termios fcntl _sqlite3 numpy.random "
     "secrets _uuid".split()
 )
 _BUILTINS = frozenset("print input open breakpoint exec eval setattr delattr globals".split())

@@ -114,6 +114,17 @@ def test_values_that_were_not_read_are_not_guarded():
     assert len(cell.parts) == 1
 
 
+def test_a_global_of_the_name_of_a_method_is_not_read():
+    scope = {"torch": torch}
+    exec("def f(x):\n    return x.sum()", scope)
+    f = torch.compile(scope["f"], fullgraph=True)
+    for k in range(12):
+        scope["sum"] = k
+        assert f(torch.ones(2)).item() == 2
+    (cell,) = f._cells.values()
+    assert len(cell.parts) == 1
+
+
 def test_module_attributes_parameters_and_hooks_are_guarded():
     class Model(nn.Module):
         def __init__(self):
