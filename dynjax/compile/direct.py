@@ -133,8 +133,7 @@ class Direct:
         self._only = only if type(only) is New else None
         self._program: Program | None = None
         self._known: set[type] = set()
-        self._last: list[Any] | None = None
-        self._vectors: list[Any] = []
+        self._packed: tuple[list[Any] | None, list[np.ndarray]] = None, []
         self._grad_tensors: list[Tensor] = []
         self._grad_values: list[Value] = []
         self._packs: list[tuple[Pack, list[Value]]] = []
@@ -203,9 +202,8 @@ class Direct:
             old = None
         values = None
         if numbers:
-            if numbers != self._last:
-                self._pack(numbers)
-            arrays += self._vectors
+            last, vectors = self._packed
+            arrays += vectors if numbers == last else self._pack(numbers)
         program = self._program
         if program is None or program.seconds is None:
             program = self._program = self._compile(arrays)
@@ -236,11 +234,13 @@ class Direct:
         self._known |= set(map(type, arrays)) - {np.ndarray}
         return True
 
-    def _pack(self, numbers: list[Any]) -> None:
-        self._last = list(numbers)
+    def _pack(self, numbers: list[Any]) -> list[np.ndarray]:
+        """The vectors of numbers, which may serve the next call too."""
         n = self.part.numbers.n_floats
         groups = (numbers[:n], np.float64), (numbers[n:], np.int64)
-        self._vectors = [np.array(group, dtype) for group, dtype in groups if group]
+        vectors = [np.array(group, dtype) for group, dtype in groups if group]
+        self._packed = numbers, vectors
+        return vectors
 
     def _commit(
         self,

@@ -131,7 +131,7 @@ class Part:
     def ask(self) -> list[Any] | None:
         """The run-time numbers of the next call; None if an update would be another operation."""
         spec = self.numbers
-        values = spec.template
+        values = spec.template.copy()
         if self.updates:
             answers = []
             for update in self.updates:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -24,6 +25,8 @@ from .places import Grad, Inputs, New, Numbers, Same, Write
 from .signature import children, objects, rebuild
 from .snapshot import Before, Counter, Key, Snapshot, subclasses
 from .watch import Watch
+
+_one_at_a_time = threading.RLock()  # generators are marked for all threads
 
 
 class Outcome(NamedTuple):
@@ -66,11 +69,12 @@ def record(
     Raises:
         Unsupported: it can't be replayed, and `strict`. And what the function raises.
     """
-    watch = Watch()
-    try:
-        return _record(watch, fn, name, args, kwargs, tensors, strict)
-    finally:
-        watch.forget()
+    with _one_at_a_time:
+        watch = Watch()
+        try:
+            return _record(watch, fn, name, args, kwargs, tensors, strict)
+        finally:
+            watch.forget()
 
 
 def _record(
@@ -98,6 +102,9 @@ def _record(
         raise
     draws = snapshot.draws()
     snapshot.settle_generators()
+    if threading.active_count() > 1:
+        counts = [t for update in capture.updates for t in update.counts()]
+        snapshot.keep(capture.trace, [*reach.tensors, *tensors, *counts])
     if capture.broken:
         return Outcome(None, result, capture.problem)
     problem, passing = _effect(watch, reach, draws), False

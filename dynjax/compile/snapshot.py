@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..engine.random import Generator
+from ..engine.trace import Trace
 from ..engine.value import Value
 from ..tensor.storage import Alias, Storage
 from ..tensor.tensor import Tensor
@@ -122,6 +123,25 @@ class Snapshot:
                 generator.counter = int(generator.counter)
             if type(generator.key) is Key:
                 generator.key = key
+
+    def keep(self, trace: Trace, ours: Iterable[Tensor]) -> None:
+        """Forget the tensors that other threads have changed meanwhile.
+
+        Args:
+            trace: the one that was recorded here.
+            ours: tensors whose changes were made here, whatever they are.
+        """
+        known = set(map(id, ours))
+        for key, before in list(self.tensors.items()):
+            tensor = before.tensor
+            values = [(tensor._v, before.value)]
+            if before.storage is not None:
+                values.append((before.storage.value, before.content[0]))
+            if tensor._grad is not None and tensor._grad is not before.grad:
+                values.append((tensor._grad._v, None))
+            elsewhere = [now for now, old in values if now is not old and now.trace is not trace]
+            if elsewhere and key not in known:
+                del self.tensors[key]
 
     def restore(self) -> None:
         """Undo every change of tensors and generators."""

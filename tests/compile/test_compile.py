@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import threading
 import warnings
 
 import jax
@@ -481,6 +482,39 @@ def test_parameters_keep_their_buffers():
     del before
     step(x)
     assert model[0].weight._v.array.unsafe_buffer_pointer() == pointer
+
+
+def test_threads():
+    f = torch.compile(lambda x: F.dropout(x * 2, 0.0).sin().sum(), fullgraph=True)
+    right = []
+
+    def work(k):
+        for _ in range(5):
+            got = f(torch.full((k + 1,), float(k))).item()
+            right.append(abs(got - (k + 1) * np.sin(2 * k)) < 1e-5)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(right) == 20 and all(right)
+
+
+def test_inside_somebody_elses_transformation():
+    from dynjax.interop.jax import to_jax
+
+    model = nn.Sequential(nn.Linear(3, 2), nn.Tanh())
+    x = np.ones((2, 3), np.float32)
+    compiled = torch.compile(model)
+    compiled(torch.from_numpy(x))
+    gradients = []
+    for module in (compiled, model):
+        pure, params = to_jax(module)
+        loss = jax.jit(jax.grad(lambda p, pure=pure: pure(p, x).sum()))
+        gradients.append([np.asarray(g) for g in jax.tree.leaves(loss(params))])
+    for a, b in zip(*gradients, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
 # --- failures

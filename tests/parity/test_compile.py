@@ -13,7 +13,9 @@ def modules(compiled=True):
 
     def make(lib):
         nn = lib.nn
-        return nn.Sequential(nn.Linear(3, 5, bias=False), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 2))
+        return nn.Sequential(
+            nn.Linear(3, 5, bias=False), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 2)
+        )
 
     theirs, ours = make(torch), make(dynjax)
     ours.load_state_dict({k: dynjax.from_numpy(v.numpy()) for k, v in theirs.state_dict().items()})
