@@ -1,8 +1,9 @@
-"""Training steps: dynjax, PyTorch eager and a hand-written, donated `jax.jit` step, side by side.
+"""Training steps: dynjax, the same under `dynjax.compile`, PyTorch eager and a hand-written,
+donated `jax.jit` step, side by side.
 
     python benchmarks/steps.py [--only NAME ...] [--rounds N]
 
-All three start from the same weights and must show the same losses before they are timed. A step is
+All start from the same weights and must show the same losses before they are timed. A step is
 forward, loss, zero_grad, backward and step, dispatch included; the last loss of every round is
 read, which waits. PyTorch runs with one thread and with two, and the better one counts.
 """
@@ -25,6 +26,7 @@ def contenders(work: Workload) -> list[Contender]:
     found = [Contender("jit", jax_step(work, weights))]
     if dynjax is not None:
         found.append(Contender("dynjax", framework_step(dynjax, work, weights)))
+        found.append(Contender("compiled", framework_step(dynjax, work, weights, compiled=True)))
     if torch is not None:
         for threads in (1, 2):
             found.append(
@@ -54,17 +56,19 @@ def measure(work: Workload, rounds: int) -> list[str]:
     found = contenders(work)
     difference = check(work, found)
     seconds = interleave(found, rounds)
-    jit, dynjax = seconds["jit"], seconds.get("dynjax")
+    jit, dynjax, compiled = seconds["jit"], seconds.get("dynjax"), seconds.get("compiled")
     torch = min((seconds[name] for name in seconds if "torch" in name), key=median, default=None)
 
-    def ratio(to: list[float] | None) -> str:
-        return f"{median_ratio(dynjax, to):.2f}" if dynjax and to else "-"
+    def ratio(of: list[float] | None, to: list[float] | None) -> str:
+        return f"{median_ratio(of, to):.2f}" if of and to else "-"
 
+    shown = dynjax, compiled, jit, torch
     return [
         work.name,
-        *(milliseconds(median(figures)) if figures else "-" for figures in (dynjax, jit, torch)),
-        ratio(jit),
-        ratio(torch),
+        *(milliseconds(median(figures)) if figures else "-" for figures in shown),
+        ratio(dynjax, jit),
+        ratio(dynjax, torch),
+        ratio(compiled, jit),
         difference,
     ]
 
@@ -74,7 +78,10 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=WORKLOADS, metavar="NAME")
     parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
-    header = ["ms a step", "dynjax", "jit", "torch", "/ jit", "/ torch", "loss diff"]
+    header = [
+        "ms a step", "dynjax", "compiled", "jit", "torch", "/ jit", "/ torch", "compiled / jit",
+        "loss diff",
+    ]  # fmt: skip
     rows = [measure(WORKLOADS[name], arguments.rounds) for name in arguments.only or WORKLOADS]
     print(table(header, rows))
 

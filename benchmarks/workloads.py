@@ -44,21 +44,30 @@ class Workload:
 
 
 def framework_step(
-    torch: Any, work: Workload, weights: Mapping[str, np.ndarray]
+    torch: Any, work: Workload, weights: Mapping[str, np.ndarray], compiled: bool = False
 ) -> Callable[[int], float]:
-    """A function that trains for some steps, with PyTorch or dynjax, and returns the last loss."""
+    """A function that trains for some steps, with PyTorch or dynjax, and returns the last loss.
+
+    With `compiled`, the step goes through `torch.compile`.
+    """
     model = work.model(torch)
     model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     optimizer = work.optimizer(torch, model.parameters())
     batches = _endless([(torch.from_numpy(x), torch.from_numpy(y)) for x, y in work.batches])
 
+    def step(x: Any, y: Any) -> Any:
+        loss = work.loss(torch, model, x, y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    if compiled:
+        step = torch.compile(step)
+
     def run(steps: int) -> float:
         for _ in range(steps):
-            x, y = next(batches)
-            loss = work.loss(torch, model, x, y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            loss = step(*next(batches))
         return loss.item()
 
     return run

@@ -14,6 +14,7 @@ from .autograd.modes import (
     no_grad,
     set_grad_enabled,
 )
+from .compile import compile
 from .core import dtypes as _dtypes
 from .core.config import config
 from .core.devices import device, get_default_device, set_default_device

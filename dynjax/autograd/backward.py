@@ -13,7 +13,7 @@ from ..engine.trace import eager_trie, state
 from ..engine.value import Value
 from ..tensor.storage import write
 from ..tensor.tensor import Tensor, value_of, wrap
-from .node import FREED, AccumulateGrad, FreedTape, Node, node_of
+from .node import FREED, OUTSIDE, AccumulateGrad, FreedTape, Node, node_of
 from .sweep import fill_kernel, jump_from, sum_kernel
 
 
@@ -252,6 +252,9 @@ def propagate(
     """
     targets = None if wanted is None else set(wanted)
     order = _dependencies([n for n, _, _ in seeds])
+    capture = state.trace.capture
+    if capture is not None and any(n.edges and n.node_id < capture.first_node for n in order):
+        capture.give_up(OUTSIDE)
     needed = order.keys() if targets is None else _leading_to({n for n, _ in targets}, order)
     pending: dict[Node, list[Value | None]] = {}
     waiting = dict(order)

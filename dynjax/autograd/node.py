@@ -29,6 +29,9 @@ FREED = (
 )
 
 
+OUTSIDE = "walks a graph that was recorded outside of it"
+
+
 class FreedTape:
     """The tape position of a result whose graph backward has consumed: enough to name its nodes."""
 
@@ -40,6 +43,29 @@ class FreedTape:
     def position(self) -> tuple[Node, int]:
         """Its node, built anew, marked freed, and its output number."""
         return build(self.trace, [self.idx], None)[self.idx]
+
+
+class Placed(float):
+    """A run-time number and its place in the trace that it came from."""
+
+    __slots__ = ("pos",)
+
+
+class PlacedInt(int):
+    """As Placed, for whole numbers."""
+
+    pos: int
+
+
+def _placed(number: Any, pos: int) -> Any:
+    placed = (PlacedInt if isinstance(number, int) else Placed)(number)
+    placed.pos = pos
+    return placed
+
+
+def next_id() -> int:
+    """A number above that of every node made so far, and below that of every later one."""
+    return next(_sequence)
 
 
 class HookDict(dict):
@@ -244,6 +270,9 @@ def node_of(value: Value) -> tuple[Node, int] | None:
         return None
     if kind.leaf:
         return leaf_node(value.node), 0
+    capture = state.trace.capture
+    if capture is not None and value.trace is not capture.trace and type(value.node) is not tuple:
+        capture.give_up(OUTSIDE)
     position = value.node
     if type(position) is tuple:
         return position
@@ -326,7 +355,7 @@ def build(
                 node.values = [values[step.refs[k]] for k in node.needs]
                 if step.kernel.saves == "result" and values is not None:
                     node.result = [values[i] for i in range(step.base, step.n)]
-                node.numbers = [trace.numbers[p] for p in step.numbers]
+                node.numbers = [_placed(trace.numbers[p], p) for p in step.numbers]
             nodes[step.base] = node
         else:  # a Python function's node, made when it ran
             node.edges = edges[: node.inputs]

@@ -24,6 +24,10 @@ class Config:
         cache_dir: a private directory where compiled programs persist from process to process;
             None asks the environment variable DYNJAX_CACHE_DIR, "" keeps nothing.
         cache_bytes: what that directory may hold (the oldest goes).
+        max_recordings: signatures that one compiled function keeps recordings of (least recently
+            used goes).
+        check_compiled: compiled functions run their Python at every call and raise where a replay
+            would have differed.
     """
 
     node_budget: int = 1024
@@ -36,6 +40,8 @@ class Config:
     background: bool = True
     cache_dir: str | os.PathLike[str] | None = None
     cache_bytes: int = 2**30
+    max_recordings: int = 256
+    check_compiled: bool = False
 
 
 config = Config()

@@ -162,7 +162,10 @@ def flush() -> None:
     """
     trace = state.trace
     if trace.parent is not None:
-        raise RuntimeError("a value was observed inside a part that is being captured")
+        if trace.capture is None:
+            raise RuntimeError("a value was observed inside a part that is being captured")
+        trace.capture.flushed = True
+        return
     if trace.cur is trace.trie.root:
         return
     live = [v for v in trace.vals if getrefcount(v) > _DEAD_RESULT and v.array is None]
@@ -190,6 +193,8 @@ def materialize(value: Value) -> Any:
     while value.array is None:
         trace = value.trace
         if trace is state.trace:
+            if trace.capture is not None:
+                trace.capture.observe()
             flush()
         elif type(trace) is Pack:
             array = trace.take(value.idx)
@@ -494,8 +499,13 @@ def salvage(trace: Trace, live: list[Value], leaves: list[Value], error: Excepti
                 except Exception as failure:
                     if culprit is None:
                         culprit, error = step, failure
+                        if kernel.parts is not None:
+                            culprit, error = _failing_part(step, inputs, numbers, failure)
             if outs is None and kernel.updates:
                 outs = inputs[: len(step.kinds)]
+            elif outs is None and kernel.kept:
+                given = {result: inputs[i] for result, i in kernel.kept}
+                outs = [given.get(k) for k in range(len(step.kinds))]
             for k in range(len(step.kinds)):
                 env[step.base + k] = None if outs is None else outs[k]
     for value in live:
@@ -512,6 +522,22 @@ def salvage(trace: Trace, live: list[Value], leaves: list[Value], error: Excepti
     raise RuntimeError(
         f"{where or 'a recorded trace failed to compile or run'}: {error}"
     ) from error
+
+
+def _failing_part(
+    whole: Step, inputs: Sequence[Any], numbers: Sequence[Any], error: Exception
+) -> tuple[Step, Exception]:
+    """Which operation of a recorded part fails, and how; the whole if none does by itself."""
+    parts = whole.kernel.parts
+    n = len(parts.floats)
+    env = list(inputs)
+    for (kernel, refs, places), step in zip(parts.program, parts.steps, strict=True):
+        scalars = [numbers[j] if is_float else numbers[n + j] for is_float, j in places]
+        try:
+            env.extend(jax.block_until_ready(jax.jit(kernel.fn)(*[env[r] for r in refs], *scalars)))
+        except Exception as failure:
+            return step, failure
+    return whole, error
 
 
 class eager:

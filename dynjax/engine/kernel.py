@@ -32,12 +32,13 @@ class Kernel:
         updates: results are new contents of the first inputs, which stay where it fails.
         fleeting: results are mostly dropped without a look, as gradients are.
         products: for the reverse sweep, what it records for this kernel.
+        kept: (result, input) pairs: results that are the input where it fails, as with `updates`.
+        parts: the `Lowered` path that it is made of, if it is a recorded part.
     """
 
     __slots__ = (
         "op", "grad_name", "key", "fn", "in_avals", "numbers", "out_avals", "saves", "is_alias",
-        "updates", "fleeting", "products", "_vjps", "_needs",
-        "__weakref__",
+        "updates", "fleeting", "products", "parts", "kept", "_vjps", "_needs", "__weakref__",
     )  # fmt: skip
 
     def __init__(
@@ -66,6 +67,8 @@ class Kernel:
         self.updates = updates
         self.fleeting = fleeting
         self.products: dict = {}
+        self.parts: Any = None
+        self.kept: tuple[tuple[int, int], ...] = ()
         self._vjps: dict = {}
         self._needs: dict = {}
         if out_avals is None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 
 from .kernel import Kernel
+from .kernel import kernels as known
 from .trace import Step
 
 
@@ -43,8 +44,16 @@ class Lowered(NamedTuple):
     origins: tuple[Kernel | None, ...]
 
 
-def lower(path: Sequence[Step], wanted: Sequence[int]) -> Lowered:
-    """Reduce a path to the function that yields the `wanted` value indices."""
+def lower(path: Sequence[Step], wanted: Sequence[int], cut: bool = False) -> Lowered:
+    """Reduce a path to the function that yields the `wanted` value indices.
+
+    Args:
+        path: from the root of a trie.
+        wanted: the indices.
+        cut: whether the function is to be differentiated, so that gradients must stop where the
+            path was recorded without them (`detach`, `no_grad`).
+    """
+    kernels, passes = _with_cuts(path) if cut else ({}, _always)
     alias: dict[int, int] = {}
     inputs = []
     for step in path:
@@ -52,13 +61,13 @@ def lower(path: Sequence[Step], wanted: Sequence[int]) -> Lowered:
         if kernel is None:
             if step.kind is not None:
                 inputs.append(step)
-        elif kernel.is_alias:
+        elif kernel.is_alias and passes(step):
             source = step.refs[0]
             alias[step.base] = alias.get(source, source)
     goals = [alias.get(i, i) for i in wanted]
     needed, steps = set(goals), []
     for step in reversed(path):
-        if step.kernel is None or step.kernel.is_alias or step.n == step.base:
+        if step.kernel is None or step.base in alias or step.n == step.base:
             continue
         if step.base in needed or not needed.isdisjoint(range(step.base + 1, step.n)):
             steps.append(step)
@@ -86,7 +95,7 @@ def lower(path: Sequence[Step], wanted: Sequence[int]) -> Lowered:
         place[base] = first
         for i in range(base + 1, step.n):
             place[i] = first + i - base
-        program.append((step.kernel, refs, numbers))
+        program.append((kernels.get(step, step.kernel), refs, numbers))
     order = _updated_first(steps, place, len(leaves))
     results = tuple(sorted({place[g] for g in goals}, key=order))
     positions = {p: k for k, p in enumerate(results)}
@@ -119,6 +128,47 @@ def lower(path: Sequence[Step], wanted: Sequence[int]) -> Lowered:
         fn, leaves, kinds, tuple(floats), tuple(ints), outputs,
         tuple(map(aval, results)), key, tuple(steps), tuple(program), results,
         tuple(map(origin, results)),
+    )  # fmt: skip
+
+
+def _always(step: Step) -> bool:
+    return True
+
+
+def _with_cuts(
+    path: Sequence[Step],
+) -> tuple[dict[Step, Kernel], Callable[[Step], bool]]:
+    """Kernels that let no gradient through where none was recorded, for the steps that need it,
+    and whether a step that yields its input unchanged passes gradients on as they are."""
+    tracked: set[int] = set()
+    cuts = {}
+    for step in path:
+        tracked.update(i for i, k in zip(range(step.base, step.n), step.kinds) if k.requires_grad)
+        if step.kernel is None or not any(i in tracked for i in step.refs):
+            continue
+        open_ends = tuple(k.requires_grad and not k.leaf for k in step.kinds)
+        if not all(open_ends):
+            cuts[step] = _cut(step.kernel, open_ends)
+    return cuts, lambda step: step not in cuts
+
+
+def _cut(kernel: Kernel, open_ends: tuple[bool, ...]) -> Kernel:
+    """A kernel whose results, but for those that `open_ends` names, pass no gradient on."""
+
+    def fn(*args: Any) -> tuple:
+        results = kernel.fn(*args)
+        return tuple(
+            r if on else jax.lax.stop_gradient(r)
+            for r, on in zip(results, open_ends, strict=True)
+        )
+
+    key = ("cut", kernel.key, open_ends)
+    return known.get(
+        key,
+        lambda: Kernel(
+            kernel.op, key, fn, kernel.in_avals, kernel.numbers, updates=kernel.updates,
+            fleeting=kernel.fleeting, out_avals=kernel.out_avals,
+        ),
     )  # fmt: skip
 
 
@@ -158,4 +208,5 @@ def as_kernel(name: str, path: Sequence[Step], wanted: Sequence[int]) -> tuple[K
         types,
         out_avals=lowered.out_avals,
     )
+    kernel.parts = lowered
     return kernel, lowered

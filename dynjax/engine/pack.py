@@ -43,6 +43,10 @@ class Pack:
         self._places = places
         self._parts: dict[int, Any] | None = None
 
+    def renew(self, array: Any) -> None:
+        """Hold another array, for the same values."""
+        self._parts, self.array = None, array
+
     def take(self, idx: int) -> Any:
         """The array of a value, which is given out once; None after that."""
         if self._parts is None:

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .trace import state
+
 _MASK = (1 << 63) - 1
 
 
@@ -67,6 +69,8 @@ class Generator:
 
     def numpy(self) -> np.random.Generator:
         """NumPy's generator for the next draw on the host."""
+        if (capture := state.trace.capture) is not None:
+            capture.give_up("draws random numbers on the host")
         self.counter += 1
         return np.random.Generator(np.random.Philox(key=[self._seed, self.counter]))
 

@@ -167,11 +167,12 @@ class Trace:
         parent: the trace that this one is being captured for, if any.
         python: whether hooks or Python functions hang on the tape: no replayed backward then.
         miss: the first step that had to be made for this trace, for explain.
+        capture: what is learnt while this trace is recorded to be replayed (see `capture`).
     """
 
     __slots__ = (
         "cur", "grad", "leaves", "vals", "numbers", "owners", "freed", "nodes", "parent", "python",
-        "miss", "trie", "inference",
+        "miss", "trie", "inference", "capture",
     )  # fmt: skip
 
     def __init__(self, trie: Trie, grad: bool = True, parent: Trace | None = None) -> None:
@@ -188,6 +189,7 @@ class Trace:
         self.python = False
         self.miss: Step | None = None
         self.inference = False
+        self.capture: Any = None
 
     def enter(self, value: Value) -> int:
         """The index of a value from outside, which becomes a leaf of this trace."""

@@ -26,6 +26,10 @@ _global_forward_hooks = _hooks._global_forward_hooks
 _global_forward_pre_hooks = _hooks._global_forward_pre_hooks
 
 
+# Set by dynjax.compile, which stands above: (module, *arguments) -> the compiled call.
+later: dict[str, Callable[..., Any]] = {}
+
+
 def typename(obj: Any) -> str:
     """Return the dotted name of a class, or of the class of an object (of a Tensor: its type)."""
     if isinstance(obj, Tensor):
@@ -114,6 +118,8 @@ class Module(HooksMixin, StateDictMixin, ConversionMixin):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         own = self.__dict__
+        if "_compiled_call_impl" in own and own["_compiled_call_impl"] is not None:
+            return own["_compiled_call_impl"](*args, **kwargs)
         modules = state.modules
         # The append stands inside: an interrupt can only come once a call has ended.
         try:
@@ -137,8 +143,19 @@ class Module(HooksMixin, StateDictMixin, ConversionMixin):
             flush()
         return result
 
+    def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
+        """The module's call as it is without `compile()`."""
+        own = self.__dict__
+        compiled = own.pop("_compiled_call_impl", None)
+        try:
+            return self(*args, **kwargs)
+        finally:
+            if compiled is not None:
+                own["_compiled_call_impl"] = compiled
+
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: what a module records is compiled anyway. Accepts PyTorch's arguments."""
+        """Make this module's calls compiled ones, in place; takes `dynjax.compile`'s arguments."""
+        self.__dict__["_compiled_call_impl"] = later["compile"](self, *args, **kwargs)
 
     # Attributes: parameters, buffers and modules live in dictionaries of their own.
 
@@ -239,7 +256,9 @@ class Module(HooksMixin, StateDictMixin, ConversionMixin):
         return sorted(name for name in names if not name[0].isdigit())
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__.copy()
+        saved = self.__dict__.copy()
+        saved.pop("_compiled_call_impl", None)
+        return saved
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         self.__dict__.update(saved)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from operator import is_
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..autograd.multi_tensor import Lists
+from ..autograd.multi_tensor import Lists, MultiTensor
 from ..engine.value import Value, concrete
 from ..tensor.packed import Packed
 from ..tensor.storage import write
@@ -76,12 +76,15 @@ class Steps:
 
     Args:
         tensors: one for each parameter.
+
+    Attributes:
+        tensors: those.
     """
 
-    __slots__ = ("_tensors", "_value", "_count", "_next", "_next_count", "_plain")
+    __slots__ = ("tensors", "_value", "_count", "_next", "_next_count", "_plain")
 
     def __init__(self, tensors: list[Tensor]) -> None:
-        self._tensors = tensors
+        self.tensors = tensors
         # What all of them hold, if it is one value, and the next ones.
         self._value: Value | None = None
         self._count = self._next_count = 0.0
@@ -94,12 +97,12 @@ class Steps:
         `commit` stores it.
         """
         known = self._value
-        for tensor in self._tensors:
+        for tensor in self.tensors:
             if tensor._v is not known or tensor._alias is not None:
                 return self._read()
         kind = known.kind
         array = np.array(self._count + 1, kind.dtype.np)
-        self._next = [concrete(array, kind)] * len(self._tensors)
+        self._next = [concrete(array, kind)] * len(self.tensors)
         self._next_count = count = float(array)
         self._plain = True
         return [count]
@@ -107,7 +110,7 @@ class Steps:
     def _read(self) -> list[float]:
         made: dict[tuple, tuple[Value, float]] = {}
         pairs = []
-        for tensor in self._tensors:
+        for tensor in self.tensors:
             count, kind = float(tensor), tensor._v.kind
             if (count, kind) not in made:
                 array = np.array(count + 1, kind.dtype.np)
@@ -122,11 +125,11 @@ class Steps:
         """Store the counts that `advance` gave."""
         if self._plain:
             self._value = value = self._next[0]
-            for tensor in self._tensors:
+            for tensor in self.tensors:
                 tensor._v = value
             self._count = self._next_count
             return
-        for tensor, value in zip(self._tensors, self._next, strict=True):
+        for tensor, value in zip(self.tensors, self._next, strict=True):
             if tensor._alias is None:
                 tensor._v = value
             elif tensor._v is not value:
@@ -135,3 +138,69 @@ class Steps:
         first = self._next[0]
         if type(first.array) is np.ndarray and len({id(v) for v in self._next}) == 1:
             self._value, self._count = first, float(first.array)
+
+
+class Prepared(NamedTuple):
+    """An update of some parameters, ready to be recorded.
+
+    Attributes:
+        update: the operation.
+        plan: the state that it writes.
+        extra: what it reads beside the gradients: only while counts or first gradients differ.
+        numbers, statics: its other arguments.
+    """
+
+    update: MultiTensor
+    plan: Plan
+    extra: list[list[Tensor]]
+    numbers: Sequence[float]
+    statics: tuple
+
+
+class Update:
+    """An update inside a captured part: what every replay asks again.
+
+    Args:
+        optimizer: whose it is.
+        prepare: gives the update as it would be recorded now.
+        first: as it was recorded.
+        position: of its first number in the captured trace.
+    """
+
+    __slots__ = ("optimizer", "prepare", "first", "position", "groups", "_params")
+
+    def __init__(
+        self, optimizer: Any, prepare: Callable[[], Prepared], first: Prepared, position: int
+    ) -> None:
+        self.optimizer, self.prepare, self.first = optimizer, prepare, first
+        self.position = position
+        self.groups = list(optimizer.param_groups)
+        self._params = [list(group["params"]) for group in self.groups]
+
+    def numbers(self) -> Sequence[float] | None:
+        """The numbers of the next update; None if it would be another operation."""
+        groups, first = self.optimizer.param_groups, self.first
+        if self.optimizer.hooked() or len(groups) != len(self.groups):
+            return None
+        if not all(map(is_, groups, self.groups)):
+            return None
+        for group, params in zip(groups, self._params, strict=True):
+            now = group["params"]
+            if len(now) != len(params) or not all(map(is_, now, params)):
+                return None
+        now = self.prepare()
+        same = now.plan is first.plan and now.update is first.update and not now.extra
+        return now.numbers if same and now.statics == first.statics else None
+
+    def commit(self) -> None:
+        """Store what the update implies on the host."""
+        self.first.plan.commit()
+
+    def counts(self) -> list[Tensor]:
+        """The tensors that `commit` changes."""
+        steps = self.first.plan.steps
+        return [] if steps is None else steps.tensors
+
+    def holds(self) -> list[Tensor]:
+        """The tensors of which the update makes sure."""
+        return [*self.first.plan.held, *self.first.plan.written.tensors]

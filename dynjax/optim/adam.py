@@ -11,7 +11,7 @@ import numpy as np
 from ..autograd import enable_grad
 from ..autograd.multi_tensor import MultiTensor
 from ..tensor.tensor import Tensor, from_host
-from ._plan import Steps
+from ._plan import Prepared, Steps
 from ._update import add, computing_dtype, number, numbers_for, step_count, zeros_like
 from .optimizer import Optimizer, ParamsT, _to_scalar, check_exclusive, check_fused
 
@@ -158,6 +158,9 @@ class Adam(Optimizer):
         params = [param for param in candidates if param._grad is not None]
         if not params:
             return
+        self._apply(params, lambda: self._prepare(group, params))
+
+    def _prepare(self, group: dict[str, Any], params: list[Tensor]) -> Prepared:
         amsgrad = bool(group["amsgrad"])
         plan = self._plan(group, params, _MOMENTS[amsgrad], lambda param: self._begin(param, group))
         lr = number(group["lr"])
@@ -168,14 +171,11 @@ class Adam(Optimizer):
         # In Python floats, as PyTorch does, so that rounding agrees.
         step_sizes = [-(lr / (1 - beta1**count)) for count in counts]
         corrections = [(1 - beta2**count) ** 0.5 for count in counts]
-        reads = [[param._grad for param in params]]
         mixed = len(counts) > 1
-        if mixed:
-            reads.append([from_host(np.array(step_sizes)), from_host(np.array(corrections))])
-        self._record(
+        return Prepared(
             _UPDATES[amsgrad, mixed],
             plan,
-            reads,
+            [[from_host(np.array(step_sizes)), from_host(np.array(corrections))]] if mixed else [],
             (
                 1 - beta1,
                 beta2,

@@ -6,7 +6,7 @@ Behaves as `torch.optim.Optimizer` does, which was the source for every rule and
 import functools
 import warnings
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable
 from copy import deepcopy
 from itertools import chain
 from typing import Any, TypeAlias
@@ -18,8 +18,9 @@ from ..autograd.multi_tensor import MultiTensor
 from ..core.dtypes import float32
 from ..core.hooks import RemovableHandle
 from ..engine import flush
+from ..engine.trace import state as trace_state
 from ..tensor.tensor import Tensor, from_host
-from ._plan import Plan
+from ._plan import Plan, Prepared, Update
 
 __all__ = [
     "Optimizer",
@@ -474,6 +475,8 @@ class Optimizer:
             if plan.fits(params, states):
                 return plan
             plan.release()
+        if trace_state.trace.capture is not None:
+            trace_state.trace.capture.settled = False
         # Where the parameters that take part keep changing, their states are not joined again.
         packed = made < 3
         first = names[0] if names else None
@@ -488,15 +491,26 @@ class Optimizer:
         self._plans[key] = (plan, made + 1)
         return plan
 
-    @staticmethod
-    def _record(
-        update: MultiTensor,
-        plan: Plan,
-        reads: Sequence[list[Tensor]],
-        numbers: Sequence[float],
-        statics: tuple,
-    ) -> None:
-        """Record an update and store what it implies: both, or if interrupted neither."""
+    def _apply(self, params: list[Tensor], prepare: Callable[[], Prepared]) -> None:
+        """Record the update that `prepare` describes, and store what it implies: both, or if
+        interrupted neither. A part that is being captured will call `prepare` at every replay.
+        """
+        capture = trace_state.trace.capture
+        if capture is None:
+            prepared = prepare()
+        else:
+            capture.asking = True
+            try:
+                prepared = prepare()
+            finally:
+                capture.asking = False
+            if prepared.extra:
+                capture.give_up("updates parameters whose step counts differ")
+            if self.hooked():
+                capture.give_up("calls hooks of an optimizer's step()")
+            capture.updates.append(Update(self, prepare, prepared, trace_state.trace.cur.nnum))
+        update, plan, extra, numbers, statics = prepared
+        reads = [[param._grad for param in params], *extra]
         first = plan.written.tensors[0]
         version = first._version
         try:
@@ -506,6 +520,15 @@ class Optimizer:
             if first._version != version:
                 plan.commit()
             raise
+
+    def hooked(self) -> bool:
+        """Whether `step()` calls hooks."""
+        return bool(
+            self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks
+            or _global_pre_hooks
+            or _global_post_hooks
+        )
 
     def _rounds(self, group: dict[str, Any]) -> Iterable[list[Tensor]]:
         """The parameters to update, those that appear twice (a warning says so) in later rounds."""

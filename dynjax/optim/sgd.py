@@ -10,6 +10,7 @@ import numpy as np
 from ..autograd import enable_grad
 from ..autograd.multi_tensor import MultiTensor
 from ..tensor.tensor import Tensor, from_host
+from ._plan import Prepared
 from ._update import add, computing_dtype, number, numbers_for, zeros_like
 from .optimizer import Optimizer, ParamsT, _to_scalar, check_exclusive, check_fused
 
@@ -111,23 +112,26 @@ class SGD(Optimizer):
         if group["fused"]:
             for param in params:
                 check_fused(param)
+        self._apply(params, lambda: self._prepare(group, params))
+
+    def _prepare(self, group: dict[str, Any], params: list[Tensor]) -> Prepared:
         momentum = number(group["momentum"])
         decay = number(group["weight_decay"])
         keep = 1 - number(group["dampening"])
         update = _momentum if momentum != 0 else _plain
         plan = self._plan(group, params, _BUFFER if momentum != 0 else (), _begin)
-        reads = [[param._grad for param in params]]
+        extra = []
         if plan.begun is not None and keep != 1:
             # A first gradient enters undampened.
             new = [bool(begun) for _, begun in plan.begun]
             if not all(new):
                 update = _momentum_mixed
-                reads.append([from_host(np.where(new, 1.0, keep))])
+                extra = [[from_host(np.where(new, 1.0, keep))]]
             keep = 1.0
-        self._record(
+        return Prepared(
             update,
             plan,
-            reads,
+            extra,
             (-number(group["lr"]), momentum, keep, decay),
             (decay != 0, bool(group["nesterov"]), bool(group["maximize"])),
         )

@@ -201,6 +201,8 @@ class Tensor:
 
     def _array(self) -> Any:
         """The array, as it is held (a jax.Array, a tracer or a host numpy array)."""
+        if (capture := state.trace.capture) is not None and not capture.asking:
+            capture.observe()
         return runner.materialize(value_of(self))
 
     def _host(self) -> np.ndarray:
@@ -325,7 +327,7 @@ class Tensor:
         grad_name = None
         if value.kind.requires_grad and not value.kind.leaf:
             grad_name = self.grad_fn.name()
-        array = runner.materialize(value)
+        array = self._array()
         if isinstance(array, jax.core.Tracer):
             return f"tensor({array!r})"
         return printing.format_tensor(

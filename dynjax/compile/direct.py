@@ -1,0 +1,393 @@
+"""A part's replay as one program, past the trace: for calls that begin and end with nothing open.
+
+A training step is such a call. Tensors keep their Values, which get new arrays; that is right
+because it is only done where nobody else holds the Value.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from itertools import repeat, starmap
+from operator import attrgetter, is_
+from sys import getrefcount
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.core
+import jax.numpy as jnp
+import numpy as np
+
+from ..autograd.node import FreedTape, Node, leaf_node
+from ..core.config import config
+from ..engine.executor import Program, programs
+from ..engine.explain import report
+from ..engine.pack import Pack, Place
+from ..engine.trace import state
+from ..engine.value import Value, concrete
+from ..tensor.storage import refresh, share
+from ..tensor.tensor import Tensor, value_of, wrap
+from .places import MISS, New, Same, picker, tensor_at
+
+if TYPE_CHECKING:
+    from .part import Part
+
+_set_array = Value.array.__set__
+_set_trace = Value.trace.__set__
+_array = attrgetter("array")
+_JOINED = 1024  # elements of a gradient that leaves joined with others, and ...
+_FEWEST = 3  # ... how many of them there must be
+
+# References to what is donated that are the tensor's, its storage's and this file's.
+_OWN_VALUE = 5
+_OWN_ARRAY = 4
+# The same for a gradient of the last call, and for its Value.
+_OWN_GRAD = 4
+_OWN_GRAD_VALUE = 3
+
+
+def possible(part: Part) -> bool:
+    """Whether a part may run this way at all."""
+    results = [w.result for w in part.writes]
+    for grad in part.grads:
+        if grad.new is not None and not hasattr(grad.new, "result"):
+            return False
+        if grad.new is not None:
+            results.append(grad.new.result)
+    taped = any(
+        kind.requires_grad and not kind.leaf and k not in part.freed
+        for k, kind in enumerate(part.kinds)
+    )
+    return (
+        part.flushed
+        and not taped
+        and len(set(results)) == len(results)
+        and not any(w.data for w in part.writes)
+    )
+
+
+class _FreedPart(FreedTape):
+    """The tape position of a result whose graph the part itself has consumed."""
+
+    __slots__ = ("part",)
+
+    def __init__(self, part: Part, k: int) -> None:
+        self.part, self.idx = part, k
+
+    def position(self) -> tuple[Node, int]:
+        part = self.part
+        leaves = [t for t in part.inputs.fixed if t.requires_grad and t.is_leaf]
+        node = Node(part.kernel.grad_name, [(leaf_node(weakref.ref(t)), 0) for t in leaves])
+        node.op, node.freed = part.name, True
+        node.output_info = tuple((k.shape, k.dtype) for k in part.kinds)
+        return node, self.idx
+
+
+class Direct:
+    """Runs a part as one program.
+
+    Args:
+        part: for which `possible` holds.
+    """
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        inputs, kernel = part.inputs, part.kernel
+        first = inputs.arguments
+        updated = {}  # place among what is held -> the write
+        for write in part.writes:
+            if write.place.tensor is not None:
+                at = _index(inputs.fixed, write.place.tensor)
+                if at is not None and first + at in inputs.picks:
+                    updated[first + at] = write
+        used = list(dict.fromkeys(inputs.picks))
+        order = [k for k in used if k in updated] + [k for k in used if k not in updated]
+        position = {k: i for i, k in enumerate(order)}
+        self._order = order
+        self._n_donated = len(updated)
+        donated = [updated[k] for k in order[: self._n_donated]]
+        self._donated = [w.place.tensor for w in donated]
+        self._changes = [w.changes for w in donated]
+        self._stamps = [w.stamps for w in donated]
+        taken = {id(w) for w in donated}
+        self._written = [w for w in part.writes if id(w) not in taken]
+        self._cleared = [g.place for g in part.grads if g.new is None]
+        self._grads = [g for g in part.grads if g.new is not None]
+        self._recognisable = not self._cleared and len(part.graded) == len(self._grads)
+        alone, groups = self._arrange()
+        returned = [k for k in range(len(part.kinds)) if k in part.returned]
+        self._places = {k: i for i, k in enumerate([w.result for w in donated])}
+        self._outs = [w.result for w in donated]
+        for k in (*[w.result for w in self._written], *returned, *alone):
+            if k not in self._places:
+                self._places[k] = len(self._outs)
+                self._outs.append(k)
+        self._groups = groups
+        self._alone = [self._places[k] for k in alone]
+        self._expand = [position[k] for k in inputs.picks]
+        self._pick = picker(order)
+        only = part.only
+        self._only = only if type(only) is New else None
+        self._program: Program | None = None
+        self._known: set[type] = set()
+        self._packed: tuple[list[Any] | None, list[np.ndarray]] = None, []
+        self._grad_tensors: list[Tensor] = []
+        self._grad_values: list[Value] = []
+        self._packs: list[tuple[Pack, list[Value]]] = []
+        self._key = (
+            "direct", kernel.key, tuple(order[: self._n_donated]), tuple(self._expand),
+            tuple(self._outs), tuple(map(tuple, groups)),
+        )  # fmt: skip
+
+    def _arrange(self) -> tuple[list[int], list[list[int]]]:
+        """Which gradients leave alone, and which joined: results of the kernel."""
+        kinds, groups = self.part.kinds, {}
+        elsewhere = self.part.returned
+        for grad in self._grads:
+            kind = kinds[grad.new.result]
+            if kind.shape.numel() <= _JOINED and grad.new.result not in elsewhere:
+                groups.setdefault((kind.dtype, kind.device), []).append(grad.new.result)
+        joined = [group for group in groups.values() if len(group) >= _FEWEST]
+        inside = {k for group in joined for k in group}
+        self._order_of_grads = [g for g in self._grads if g.new.result not in inside] + [
+            next(g for g in self._grads if g.new.result == k) for group in joined for k in group
+        ]
+        return [g.new.result for g in self._grads if g.new.result not in inside], joined
+
+    # --- a call
+
+    def __call__(self, tensors: Sequence[Tensor]) -> Any:
+        """Run the part if it stands for the call; `MISS` if it does not.
+
+        Goes through the trace if something is open, or held by others.
+        """
+        part, trace = self.part, state.trace
+        inputs = part.inputs
+        if not part.guards.hold() or not part.fixed_ids.isdisjoint(map(id, tensors)):
+            return MISS
+        found = [
+            t._v if (a := t._alias) is None or a.seen == a.storage.stamp else refresh(t)
+            for t in (*tensors, *inputs.fixed)
+        ]
+        if [v.kind for v in found[inputs.arguments :]] != part.fixed_kinds:
+            return MISS
+        now = [t._grad for t in part.graded]
+        reuse = len(now) == len(self._grad_tensors) and all(map(is_, now, self._grad_tensors))
+        if not reuse and not part.grads_fit():
+            return MISS
+        numbers = part.ask()
+        if numbers is None:
+            return MISS
+        if trace.cur is not trace.trie.root or config.policy != "compile":
+            return part.replay(tensors, numbers)
+        if inputs.grads:
+            found += map(value_of, [t._grad for t in inputs.grads])
+        found += inputs.constants
+        values = self._pick(found)
+        found = None
+        arrays = list(map(_array, values))
+        types = set(map(type, arrays))
+        if not types <= self._known and not self._ready(types, values, arrays):
+            return part.replay(tensors, numbers)
+        n = self._n_donated
+        changed = values[:n]
+        if n:
+            old = arrays[:n]
+            shared = max(map(getrefcount, changed)) > _OWN_VALUE
+            if shared or max(map(getrefcount, old)) > _OWN_ARRAY:
+                return part.replay(tensors, numbers)
+            old = None
+        values = None
+        if numbers:
+            last, vectors = self._packed
+            arrays += vectors if numbers == last else self._pack(numbers)
+        program = self._program
+        if program is None or program.seconds is None:
+            program = self._program = self._compile(arrays)
+        sink: list[Any] = []
+        try:
+            with jax.enable_x64(True):
+                sink.extend(starmap(program.run, (arrays,)))
+        except Exception as error:
+            if any(a.is_deleted() for a in arrays if isinstance(a, jax.Array)):
+                raise RuntimeError(
+                    f"{part.name} failed when run, and what it updates is lost: {error}"
+                ) from error
+            return part.replay(tensors, numbers)  # which names the operation
+        finally:
+            if sink:  # no signal comes between the run and this
+                deque(map(_set_array, changed, sink[0]), 0)
+        arrays = None
+        return self._commit(sink[0], tensors, changed, now if reuse else None)
+
+    def _ready(self, types: set[type], values: list[Value], arrays: list[Any]) -> bool:
+        """Whether all inputs are arrays; sends those that are still on the host."""
+        for k, array in enumerate(arrays):
+            if type(array) is np.ndarray:
+                with jax.enable_x64(True):
+                    arrays[k] = values[k].array = jax.device_put(array)
+            elif array is None or isinstance(array, jax.core.Tracer):
+                return False
+        self._known |= set(map(type, arrays)) - {np.ndarray}
+        return True
+
+    def _pack(self, numbers: list[Any]) -> list[np.ndarray]:
+        """The vectors of numbers, which may serve the next call too."""
+        n = self.part.numbers.n_floats
+        groups = (numbers[:n], np.float64), (numbers[n:], np.int64)
+        vectors = [np.array(group, dtype) for group, dtype in groups if group]
+        self._packed = numbers, vectors
+        return vectors
+
+    def _commit(
+        self,
+        outs: Sequence[Any],
+        tensors: Sequence[Tensor],
+        changed: Sequence[Value],
+        grads: list[Tensor] | None,
+    ) -> Any:
+        """Put results in place; `grads` are those of the last call, if nobody replaced them."""
+        part = self.part
+        for tensor, value, changes, stamps in zip(
+            self._donated, changed, self._changes, self._stamps, strict=True
+        ):
+            alias = tensor._alias or share(tensor)
+            storage = alias.storage
+            alias.seen = storage.stamp = storage.stamp + stamps
+            storage.versions.now += changes
+            value.watch = storage.watch()
+        for write in self._written:
+            tensor = tensor_at(write.place, tensors)
+            alias = tensor._alias or share(tensor)
+            storage = alias.storage
+            kind = part.kinds[write.result]
+            value = concrete(outs[self._places[write.result]], kind, tensor._v.node)
+            storage.value = tensor._v = value
+            alias.seen = storage.stamp = storage.stamp + write.stamps
+            storage.versions.now += write.changes
+            value.watch = storage.watch()
+        for place in self._cleared:
+            tensor_at(place, tensors)._grad = None
+        if self._grads:
+            self._leave_grads(outs, tensors, grads)
+        part.settle()
+        if self._only is not None:
+            return self._made(self._only, outs)
+        made: dict[int, Tensor] = {}
+
+        def tensor_of(what: Any) -> Any:
+            if type(what) is not New:
+                return tensor_at(what, tensors) if type(what) is Same else what
+            found = made.get(what.result)
+            if found is None:
+                found = made[what.result] = self._made(what, outs)
+            return found
+
+        return part.build(tensor_of)
+
+    def _made(self, new: New, outs: Sequence[Any]) -> Tensor:
+        """A tensor that is returned."""
+        k = new.result
+        kind = self.part.kinds[k]
+        value = concrete(outs[self._places[k]], kind)
+        made = wrap(value, new.cls)
+        if kind.leaf:
+            value.node = weakref.ref(made)
+        elif kind.requires_grad:
+            value.node = _FreedPart(self.part, k)
+        return made
+
+    # --- gradients
+
+    def _leave_grads(
+        self, outs: Sequence[Any], tensors: Sequence[Tensor], grads: list[Tensor] | None
+    ) -> None:
+        """Leave the gradients, in the objects of the last call where nobody else holds them."""
+        mine = self._grad_tensors
+        if (
+            grads is None
+            or max(map(getrefcount, mine)) > _OWN_GRAD
+            or max(map(getrefcount, self._grad_values), default=0) > _OWN_GRAD_VALUE
+            or any(max(map(getrefcount, p[1])) > _OWN_GRAD_VALUE for p in self._packs)
+            or [g._alias for g in mine].count(None) != len(mine)
+        ):
+            self._new_grads(tensors)
+        deque(map(_set_array, self._grad_values, map(outs.__getitem__, self._alone)), 0)
+        at = len(self._outs)
+        for pack, members in self._packs:
+            pack.renew(outs[at])
+            deque(map(_set_array, members, repeat(None)), 0)
+            deque(map(_set_trace, members, repeat(pack)), 0)
+            at += 1
+
+    def _new_grads(self, tensors: Sequence[Tensor]) -> None:
+        kinds = self.part.kinds
+        made = {g.new.result: wrap(concrete(None, kinds[g.new.result]), g.new.cls)
+                for g in self._grads}  # fmt: skip
+        self._packs = []
+        inside = set()
+        for group in self._groups:
+            members, places, start = [made[k]._v for k in group], {}, 0
+            for value in members:
+                value.idx = start
+                places[start] = Place(start, tuple(value.kind.shape))
+                start += value.kind.shape.numel()
+            self._packs.append((Pack(places), members))
+            inside.update(group)
+        self._grad_values = [t._v for k, t in made.items() if k not in inside]
+        for grad in self._grads:
+            tensor_at(grad.place, tensors)._grad = made[grad.new.result]
+        # In the order of `part.graded`, or never found again.
+        self._grad_tensors = list(made.values()) if self._recognisable else []
+
+    # --- the program
+
+    def _compile(self, arrays: list[Any]) -> Program:
+        program = programs.get(self._key, self._make)
+        if program.seconds is None:
+            trial = list(arrays)
+            with jax.enable_x64(True), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Some donated buffers were not usable")
+                for k in range(self._n_donated):
+                    trial[k] = jnp.array(trial[k], copy=True)
+                began = time.perf_counter()
+                try:
+                    program.run(*trial)
+                except Exception:
+                    return program  # the call itself will meet and report it
+                program.seconds = time.perf_counter() - began
+            part = self.part
+            report(part.trace, part.lowered, program.seconds, len(programs.programs))
+        return program
+
+    def _make(self) -> Program:
+        kernel, part = self.part.kernel, self.part
+        expand, outs, groups = self._expand, self._outs, self._groups
+        n, n_floats = len(self._order), part.numbers.n_floats
+        n_ints = len(part.numbers.template) - n_floats
+
+        def dynjax_part(*args: Any) -> list[Any]:
+            with jax.enable_x64(True):
+                numbers: list[Any] = []
+                vectors = iter(args[n:])
+                for count in (n_floats, n_ints):
+                    if count:
+                        vector = next(vectors)
+                        numbers += [vector[k] for k in range(count)]
+                results = kernel.fn(*[args[k] for k in expand], *numbers)
+                return [results[k] for k in outs] + [
+                    jnp.concatenate([results[k].ravel() for k in group]) for group in groups
+                ]
+
+        donate = tuple(range(self._n_donated))
+        return Program(jax.jit(dynjax_part, donate_argnums=donate, keep_unused=True), donate)
+
+
+def _index(tensors: list[Tensor], tensor: Tensor) -> int | None:
+    return next((k for k, t in enumerate(tensors) if t is tensor), None)
+
+
+__all__ = ["Direct", "possible"]
