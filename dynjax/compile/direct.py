@@ -174,6 +174,8 @@ class Direct:
         ]
         if [v.kind for v in found[inputs.arguments :]] != part.fixed_kinds:
             return MISS
+        if part.hooks() != part.hooked:
+            return MISS
         now = [t._grad for t in part.graded]
         reuse = len(now) == len(self._grad_tensors) and all(map(is_, now, self._grad_tensors))
         if not reuse and not part.grads_fit():

@@ -71,6 +71,7 @@ class Part:
         self.guards, self.flushed = guards, flushed
         self.fixed_kinds = [t._v.kind for t in inputs.fixed]
         self.grad_kinds = [t._grad._v.kind for t in inputs.grads]
+        self.hooked = self.hooks()
         self.fixed_ids = frozenset(map(id, inputs.fixed))
         self._had_grad = [g.before for g in grads if g.place.tensor is not None]
         self.graded = [g.place.tensor for g in grads if g.place.tensor is not None]
@@ -116,6 +117,7 @@ class Part:
             self.guards.hold()
             and self.fixed_ids.isdisjoint(map(id, tensors))
             and [t._v.kind for t in self.inputs.fixed] == self.fixed_kinds
+            and self.hooks() == self.hooked
             and self.grads_fit()
         )
 
@@ -127,6 +129,14 @@ class Part:
         return all(map(is_not, grads, repeat(None))) and (
             [g._v.kind for g in grads] == self.grad_kinds
         )
+
+    def hooks(self) -> list[tuple]:
+        """The hooks of the tensors that the function reaches by itself."""
+        return [
+            (id(t), *(m.hooks or ()), None, *(m.post_hooks or ()))
+            for t in self.inputs.fixed
+            if (m := t._meta) is not None and (m.hooks or m.post_hooks)
+        ]
 
     def ask(self) -> list[Any] | None:
         """The run-time numbers of the next call; None if an update would be another operation."""

@@ -158,8 +158,7 @@ def _cut(kernel: Kernel, open_ends: tuple[bool, ...]) -> Kernel:
     def fn(*args: Any) -> tuple:
         results = kernel.fn(*args)
         return tuple(
-            r if on else jax.lax.stop_gradient(r)
-            for r, on in zip(results, open_ends, strict=True)
+            r if on else jax.lax.stop_gradient(r) for r, on in zip(results, open_ends, strict=True)
         )
 
     key = ("cut", kernel.key, open_ends)

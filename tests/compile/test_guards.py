@@ -155,6 +155,28 @@ def test_module_attributes_parameters_and_hooks_are_guarded():
     assert both() and f(x).item() < 90
 
 
+def test_hooks_of_parameters_are_guarded():
+    w = nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([w], lr=0.25)
+
+    @torch.compile(fullgraph=True)
+    def step(x):
+        optimizer.zero_grad()
+        (w * x).sum().backward()
+        optimizer.step()
+
+    for _ in range(2):
+        step(torch.ones(2))
+    assert w.tolist() == [0.5, 0.5]
+    handle = w.register_hook(lambda g: g * 2)
+    for _ in range(2):
+        step(torch.ones(2))
+    assert w.tolist() == [-0.5, -0.5]
+    handle.remove()
+    step(torch.ones(2))
+    assert w.tolist() == [-0.75, -0.75]
+
+
 def test_a_tensor_is_an_input_however_it_changes():
     w = torch.ones(2)
     f = torch.compile(lambda x: (x * w).sum())
