@@ -183,7 +183,7 @@ class Direct:
         numbers = part.ask()
         if numbers is None:
             return MISS
-        if trace.cur is not trace.trie.root or config.policy != "compile":
+        if trace.cur is not trace.trie.root or config.policy == "interpret":
             return part.replay(tensors, numbers)
         if inputs.grads:
             found += map(value_of, [t._grad for t in inputs.grads])

@@ -274,6 +274,11 @@ class _Maker:
     def _writes(self) -> list[Write]:
         found, storages = [], set()
         handled = {id(t) for update in self.capture.updates for t in update.counts()}
+        whole = {
+            id(b.tensor._alias.storage): b
+            for b in self.snapshot.tensors.values()
+            if b.tensor._alias is not None and b.tensor._alias.plain
+        }
         for before in self.snapshot.tensors.values():
             tensor, alias = before.tensor, before.tensor._alias
             if id(tensor) in handled:
@@ -285,7 +290,7 @@ class _Maker:
                     if id(storage) in storages:
                         continue
                     storages.add(id(storage))
-                    found.append(self._write(storage, version, stamp))
+                    found.append(self._write(storage, version, stamp, whole))
                 elif tensor._v is not before.value and not alias.chain and alias.base is None:
                     if tensor._v.kind is not before.value.kind:
                         raise _Problem("changes whether a tensor requires grad")
@@ -295,8 +300,8 @@ class _Maker:
                 found.append(Write(self._place(tensor), self._want(tensor._v), 0, 0, True))
         return found
 
-    def _write(self, storage: Any, version: int, stamp: int) -> Write:
-        known = self.snapshot.plain.get(id(storage))
+    def _write(self, storage: Any, version: int, stamp: int, whole: dict[int, Before]) -> Write:
+        known = whole.get(id(storage))
         if known is None:
             raise _Problem("writes to a tensor of which only views are left, or through one")
         writer = known.tensor

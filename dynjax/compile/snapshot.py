@@ -72,7 +72,6 @@ class Snapshot:
     Attributes:
         tensors: by identity.
         by_value, by_array: the tensors of every value, and of every array, by its identity.
-        plain: of every storage, by its identity, a tensor that has all of it.
         generators: with their keys and counters.
     """
 
@@ -81,7 +80,6 @@ class Snapshot:
         self.tensors: dict[int, Before] = {}
         self.by_value: dict[int, list[Before]] = {}
         self.by_array: dict[int, list[Before]] = {}
-        self.plain: dict[int, Before] = {}
         self.generators: list[tuple[Generator, int, int]] = []
         for obj in objects:
             cls = type(obj)
@@ -90,7 +88,6 @@ class Snapshot:
                     before = self.tensors[id(obj)] = Before(obj)
                     self.by_value.setdefault(id(obj._v), []).append(before)
                     if before.alias is not None and before.alias.plain:
-                        self.plain[id(before.storage)] = before
                         content = before.storage.value
                         if content is not obj._v:
                             self.by_value.setdefault(id(content), []).append(before)
