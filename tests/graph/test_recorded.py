@@ -1,9 +1,18 @@
 """Graphs of recorded programs: `dynjax.graph` on the real tape."""
 
 import numpy as np
+import pytest
 
 import dynjax
 from dynjax import nn
+from dynjax.engine.trace import lazy_trie, state
+
+
+@pytest.fixture(autouse=True)
+def nothing_recorded_before():
+    """A known position keeps the module path and the line of its first recording."""
+    lazy_trie.clear()
+    state.restart()
 
 
 def lines(g):
