@@ -6,7 +6,7 @@ where that ended, so that the next one is a jump: one look-up, and a few operati
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Set
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from ..core.dtypes import of as dtype_of
 from ..engine.kernel import Kernel, kernels
-from ..engine.trace import Step, Template, Trace, eager_trie
+from ..engine.trace import Step, Template, Trace
 from ..engine.value import Kind, kind_of
 
 
@@ -68,7 +68,7 @@ def jump_from(
         jump = sweep.run(start, keep, roots, seeds)
     finally:
         trace.cur = start
-    if jump is not None and trace.trie is not eager_trie:
+    if jump is not None:
         if start.jumps is None:
             start.jumps = {}
         elif len(start.jumps) > 64:
@@ -94,8 +94,9 @@ class _Sweep:
         seeds: tuple[int | None, ...],
     ) -> Jump | None:
         trace, pending = self.trace, self.pending
-        kinds = {i: v.kind for v, i in trace.leaves.items() if i in set(roots)}
-        kinds.update((v.idx, v.kind) for v in trace.vals if v.idx in set(roots))
+        wanted = set(roots)
+        kinds = {i: v.kind for v, i in trace.leaves.items() if i in wanted}
+        kinds.update((v.idx, v.kind) for v in trace.vals if v.idx in wanted)
         for root, seed in zip(roots, seeds, strict=True):
             if seed is None:
                 seed = self.extend(_ones(kinds[root]), (), None).base
@@ -118,27 +119,20 @@ class _Sweep:
                     kernel = step.kernel
                     if kernel.is_alias:
                         self.give(step.refs[0], pending.pop(step.base), step.kind)
+                    elif not _walkable(step, freed, modified):
+                        return None
                     else:
-                        needs = kernel.needs(step.wrt)
-                        if needs or kernel.saves in ("number", "result"):
-                            if step.base in freed:
-                                return None
-                            if modified and not modified.isdisjoint(
-                                range(step.base, step.n)
-                                if kernel.saves == "result"
-                                else [step.refs[i] for i in needs]
-                            ):
-                                return None
-                        self.differentiate(step, needs, given)
+                        self.differentiate(step, given)
                     frees.update(range(step.base, step.n))
             step = step.parent
         return Jump(
             trace.cur, tuple(leaves), tuple(self.numbers), frozenset() if keep else frozenset(frees)
         )
 
-    def differentiate(self, step: Step, needs: Sequence[int], given: tuple[int, ...]) -> None:
+    def differentiate(self, step: Step, given: tuple[int, ...]) -> None:
         """Record the vector-Jacobian product of a step."""
         pending, base, refs = self.pending, step.base, step.refs
+        needs = step.kernel.needs(step.wrt)
         product = self.extend(
             _product(step, given),
             (*[refs[i] for i in needs], *[pending.pop(base + k) for k in given]),
@@ -166,6 +160,21 @@ class _Sweep:
             self.numbers += zip(step.numbers, origin.numbers)
         trace.cur = step
         return step
+
+
+def _walkable(step: Step, freed: Set[int], modified: set[int]) -> bool:
+    """Whether what a step saved is still there, as it was."""
+    kernel = step.kernel
+    needs = kernel.needs(step.wrt)
+    if not needs and kernel.saves not in ("number", "result"):
+        return True
+    if step.base in freed:
+        return False
+    if not modified:
+        return True
+    saves_result = kernel.saves == "result"
+    saved = range(step.base, step.n) if saves_result else [step.refs[i] for i in needs]
+    return modified.isdisjoint(saved)
 
 
 def _product(step: Step, given: tuple[int, ...]) -> Template:
@@ -207,10 +216,16 @@ def _kinds(kernel: Kernel, device: Any) -> tuple[Kind, ...]:
 
 
 def _ones(kind: Kind) -> Template:
-    kernel = fill_kernel(kind.shape, kind.dtype.np, 1)
-    return Template(kernel, (kind.with_grad(False, False),))
+    return _like(fill_kernel(kind.shape, kind.dtype.np, 1), kind)
 
 
 def _sum(kind: Kind) -> Template:
-    kernel = sum_kernel(kind)
-    return Template(kernel, (kind.with_grad(False, False),))
+    return _like(sum_kernel(kind), kind)
+
+
+def _like(kernel: Kernel, kind: Kind) -> Template:
+    """What records a kernel whose result is of a kind but for its gradient."""
+    template = kernel.products.get(kind)
+    if template is None:
+        template = kernel.products[kind] = Template(kernel, (kind.with_grad(False, False),))
+    return template

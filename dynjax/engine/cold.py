@@ -14,7 +14,7 @@ import warnings
 from collections import deque
 from collections.abc import Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,8 +41,8 @@ _lock = threading.Lock()
 
 def automatic(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
     """The policy in force by default."""
-    whole = programs.peek(plan.key(donate))
-    if whole is not None:
+    # Asked at every run of parts: the key, as long as the program, is only hashed at the first.
+    if donate not in plan.programs and (whole := programs.peek(plan.key(donate))) is not None:
         return whole
     if plan.parted is None:
         plan.parted = _parted(plan.lowered)
@@ -114,11 +114,11 @@ def _program_of(part: Part, outputs: tuple[int, ...], step: Step) -> Program:
     return programs.get((part, outputs), make)
 
 
-class _Job:
+class _Job(NamedTuple):
     """A compile in the background."""
 
-    def __init__(self, program: Program, future: Future) -> None:
-        self.program, self.future = program, future
+    program: Program
+    future: Future
 
 
 _pool: ThreadPoolExecutor | None = None

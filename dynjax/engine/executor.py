@@ -104,7 +104,6 @@ class Plan:
         self.runs = self.parted_runs = 0
         self.parted: Any = None
 
-
     def usable(self, donate: tuple[int, ...]) -> tuple[int, ...]:
         """Of arguments to donate, those that a result can overwrite; JAX warns of others."""
         avals = self.lowered.out_avals
@@ -143,7 +142,6 @@ class ProgramCache:
             while len(self.programs) > config.max_programs:
                 self.programs.popitem(last=False)
         return program
-
 
     def peek(self, key: Hashable) -> Program | None:
         """The program of this key that has been compiled, if there is one."""
@@ -396,11 +394,10 @@ def _body(plan: Plan) -> Callable[..., list]:
     return dynjax_step
 
 
-def compile_whole(
-    plan: Plan, donate: tuple[int, ...], trace: Trace, keep: bool = True
-) -> Program:
+def compile_whole(plan: Plan, donate: tuple[int, ...], trace: Trace, keep: bool = True) -> Program:
     """A policy: the whole trace is one XLA program; `keep` says whether others shall find it."""
     lowered = plan.lowered
+
     def make() -> Program:
         place = {}
         home = _made_on(lowered)

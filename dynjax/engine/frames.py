@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Sequence
@@ -24,10 +25,13 @@ class Source(NamedTuple):
         return f"{self.file}:{self.line} in {self.function}"
 
 
-# Whether code is dynjax's own; the number of functions of a program bounds it.
-_ours: dict[CodeType, bool] = {}
-
 Place = tuple[CodeType, int]
+
+
+@functools.cache
+def _is_ours(filename: str) -> bool:
+    """Whether dynjax's own code comes from there."""
+    return filename.startswith(_PACKAGE) or filename.startswith("<op ")
 
 
 def user_place() -> Place | None:
@@ -35,11 +39,7 @@ def user_place() -> Place | None:
     frame = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
-        ours = _ours.get(code)
-        if ours is None:
-            name = code.co_filename
-            ours = _ours[code] = name.startswith(_PACKAGE) or name.startswith("<op ")
-        if not ours:
+        if not _is_ours(code.co_filename):
             return code, frame.f_lasti
         frame = frame.f_back
     return None
@@ -58,8 +58,7 @@ def user_stacklevel() -> int:
     """The `stacklevel` with which the caller's warning points at the user's line."""
     frame, level = sys._getframe(1), 1
     while frame is not None:
-        name = frame.f_code.co_filename
-        if not name.startswith(_PACKAGE) and not name.startswith("<op "):
+        if not _is_ours(frame.f_code.co_filename):
             return level
         frame, level = frame.f_back, level + 1
     return 1

@@ -12,6 +12,9 @@ from .kernel import Kernel
 from .kernel import kernels as known
 from .trace import Step
 
+# A kernel, the places of its inputs, its numbers as (is float, position).
+Op = tuple[Kernel, tuple[int, ...], tuple[tuple[bool, int], ...]]
+
 
 class Lowered(NamedTuple):
     """A path reduced to what its outputs need.
@@ -25,7 +28,7 @@ class Lowered(NamedTuple):
         out_avals: shapes and types of the distinct outputs.
         key: equal for equal computations, whatever was recorded beside them.
         steps: the kernel steps that run, in order.
-        program: the same as (kernel, places of its inputs, its numbers as (is float, position)).
+        program: the same as operations on places.
         results: the place of every distinct output.
         origins: the kernel that computes each of them; None for a leaf.
     """
@@ -39,7 +42,7 @@ class Lowered(NamedTuple):
     out_avals: tuple
     key: Hashable
     steps: tuple[Step, ...]
-    program: tuple[tuple[Kernel, tuple[int, ...], tuple[tuple[bool, int], ...]], ...]
+    program: tuple[Op, ...]
     results: tuple[int, ...]
     origins: tuple[Kernel | None, ...]
 
@@ -118,10 +121,7 @@ def lower(path: Sequence[Step], wanted: Sequence[int], cut: bool = False) -> Low
     )
 
     def fn(arrays: Sequence[Any], float_numbers: Any, int_numbers: Any) -> list:
-        env = list(arrays)
-        for kernel, refs, numbers in program:
-            scalars = [float_numbers[j] if is_float else int_numbers[j] for is_float, j in numbers]
-            env.extend(kernel.fn(*[env[r] for r in refs], *scalars))
+        env = evaluate(program, arrays, float_numbers, int_numbers)
         return [env[r] for r in results]
 
     return Lowered(
@@ -129,6 +129,15 @@ def lower(path: Sequence[Step], wanted: Sequence[int], cut: bool = False) -> Low
         tuple(map(aval, results)), key, tuple(steps), tuple(program), results,
         tuple(map(origin, results)),
     )  # fmt: skip
+
+
+def evaluate(program: Sequence[Op], arrays: Sequence[Any], floats: Any, ints: Any) -> list[Any]:
+    """All values of a program: its inputs, then what its kernels give, in order."""
+    env = list(arrays)
+    for kernel, refs, numbers in program:
+        scalars = [floats[j] if is_float else ints[j] for is_float, j in numbers]
+        env.extend(kernel.fn(*[env[r] for r in refs], *scalars))
+    return env
 
 
 def _always(step: Step) -> bool:
@@ -187,25 +196,3 @@ def _updated_first(
                 if source < n_leaves:
                     updates[place[i]] = source
     return lambda position: (0, updates[position]) if position in updates else (1, position)
-
-
-def as_kernel(name: str, path: Sequence[Step], wanted: Sequence[int]) -> tuple[Kernel, Lowered]:
-    """A path as one kernel over the leaves it uses."""
-    lowered = lower(path, wanted)
-    n, types = len(lowered.leaves), (float,) * len(lowered.floats) + (int,) * len(lowered.ints)
-    n_floats = len(lowered.floats)
-
-    def fn(*args: Any) -> tuple:
-        arrays, numbers = args[:n], args[n:]
-        return tuple(lowered.fn(arrays, numbers[:n_floats], numbers[n_floats:]))
-
-    kernel = Kernel(
-        name,
-        (name, lowered.key),
-        fn,
-        [jax.ShapeDtypeStruct(k.shape, k.dtype.np) for k in lowered.kinds],
-        types,
-        out_avals=lowered.out_avals,
-    )
-    kernel.parts = lowered
-    return kernel, lowered

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .kernel import Kernel
-from .lower import Lowered
+from .lower import Lowered, Op, evaluate
 from .trace import Step
 
 _LONGEST = 256  # kernels of a part
@@ -25,8 +25,6 @@ _FEWEST = 3  # how often neighbours must meet
 _FAITHFUL = 0.8  # how much of the time one of them must meet the other
 _MOST_PARTS = 4096
 _END = None  # in the tree of parts: a part ends here
-
-Op = tuple[Kernel, tuple[int, ...], tuple[tuple[bool, int], ...]]
 
 
 class Part(NamedTuple):
@@ -48,12 +46,10 @@ class Part(NamedTuple):
         """The part as a function of its inputs, then its floats and ints if it has any."""
 
         def part(*args: Any) -> list[Any]:
-            env, packed = list(args[: self.n_inputs]), iter(args[self.n_inputs :])
+            packed = iter(args[self.n_inputs :])
             floats = next(packed) if self.n_floats else ()
             ints = next(packed) if self.n_ints else ()
-            for kernel, refs, numbers in self.ops:
-                scalars = [floats[j] if is_float else ints[j] for is_float, j in numbers]
-                env.extend(kernel.fn(*[env[r] for r in refs], *scalars))
+            env = evaluate(self.ops, args[: self.n_inputs], floats, ints)
             return [env[self.n_inputs + k] for k in outputs]
 
         return part
@@ -234,21 +230,24 @@ class Parted:
         self.n_leaves, self.results = len(lowered.leaves), lowered.results
         self.n_floats, self.n_ints = len(lowered.floats), len(lowered.ints)
         uses = [call for call in calls(lowered, ranges) if call.needed]
-        wanted: dict[Part, set[int]] = {}
-        starts: dict[Part, int] = {}
-        for call in uses:
-            starts.setdefault(call.part, call.start)
-            wanted.setdefault(call.part, set()).update(call.needed)
+        # Parts are long tuples: each use is looked up once, and its part known by a number then.
+        numbers: dict[Part, int] = {}
+        which = [numbers.setdefault(call.part, len(numbers)) for call in uses]
+        wanted: list[set[int]] = [set() for _ in numbers]
+        starts: list[int] = [0] * len(numbers)
+        for number, call in zip(reversed(which), reversed(uses)):
+            starts[number] = call.start
+            wanted[number] |= call.needed
         outputs = dictionary.outputs
-        made = {}
-        for part, needed in wanted.items():
+        made = []
+        for part, needed, start in zip(numbers, wanted, starts):
             # What any use needed before is given to all: one program for a part.
             needed |= outputs.get(part, set())
             if len(outputs) > _MOST_PARTS:
                 outputs.clear()
             outputs[part] = needed
             places = tuple(sorted(needed))
-            made[part] = places, program_of(part, places, lowered.steps[starts[part]])
+            made.append((places, program_of(part, places, lowered.steps[start])))
         last: dict[int, int] = {}
         for k, call in enumerate(uses):
             for r in call.inputs:
@@ -259,9 +258,9 @@ class Parted:
             if r not in kept:
                 drops[k].append(r)
         self.uses = [
-            (made[call.part][1], call.inputs, call.floats, call.ints,
-             [call.first + k for k in made[call.part][0]], drop)
-            for call, drop in zip(uses, drops)
+            (made[number][1], call.inputs, call.floats, call.ints,
+             [call.first + k for k in made[number][0]], drop)
+            for number, call, drop in zip(which, uses, drops)
         ]  # fmt: skip
 
     def run(self, *args: Any) -> list[Any]:

@@ -74,7 +74,8 @@ class Template:
         self.args, self.wrap, self.views, self.wrt = args, wrap, views, wrt
 
 
-def _root() -> Step:
+def _blank() -> Step:
+    """A step of nothing; the root of a trie."""
     step = Step()
     step.next, step.parent, step.key, step.kernel = {}, None, None, None
     step.refs, step.numbers, step.kinds, step.kind = (), (), (), None
@@ -97,7 +98,7 @@ class Trie:
     """
 
     def __init__(self, budget: Callable[[], int], eager: bool = False) -> None:
-        self.root = _root()
+        self.root = _blank()
         self.eager = eager
         self.budget = budget
         self.steps = 0
@@ -106,15 +107,10 @@ class Trie:
 
     def grow(self, parent: Step, key: Hashable) -> Step:
         """A new step under `parent`; the caller fills it and then calls `hang`."""
-        step = Step()
-        step.parent, step.key, step.kernel = parent, key, None
-        step.next, step.programs = {}, {}
-        step.refs, step.numbers, step.kinds, step.kind = (), (), (), None
+        step = _blank()
+        step.parent, step.key = parent, key
         step.base = step.n = parent.n
         step.nnum, step.depth, step.inputs = parent.nnum, parent.depth, parent.inputs
-        step.args, step.place, step.module_path = None, None, ""
-        step.wrap = step.views = step.jumps = None
-        step.wrt = ()
         return step
 
     def hang(self, step: Step) -> Step:
@@ -141,7 +137,7 @@ class Trie:
         with self.lock:
             self.steps = 0
             self.once.clear()
-            self.root = _root()
+            self.root = _blank()
 
 
 _MOST_ONCE = 200_000  # paths remembered that were recorded once

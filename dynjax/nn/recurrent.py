@@ -76,16 +76,10 @@ class RNNCellBase(Module):
         nonlinearity = getattr(self, "nonlinearity", "tanh")
         return text if nonlinearity == "tanh" else f"{text}, nonlinearity={nonlinearity}"
 
-    def _check_input(self, input: Tensor) -> None:
-        if input.dim() not in (1, 2):
+    def _check(self, x: Tensor, name: str) -> None:
+        if x.dim() not in (1, 2):
             raise ValueError(
-                f"{type(self).__name__}: Expected input to be 1D or 2D, got {input.dim()}D instead"
-            )
-
-    def _check_state(self, state: Tensor, name: str) -> None:
-        if state.dim() not in (1, 2):
-            raise ValueError(
-                f"{type(self).__name__}: Expected {name} to be 1D or 2D, got {state.dim()}D instead"
+                f"{type(self).__name__}: Expected {name} to be 1D or 2D, got {x.dim()}D instead"
             )
 
     def _zeros(self, input: Tensor) -> Tensor:
@@ -133,11 +127,11 @@ class RNNCell(RNNCellBase):
         self.nonlinearity = nonlinearity
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
-        self._check_input(input)
+        self._check(input, "input")
         if hx is None:
             hx = self._zeros(input)
         else:
-            self._check_state(hx, "hidden")
+            self._check(hx, "hidden")
         activation = _ACTIVATIONS.get(self.nonlinearity)
         if activation is None:
             raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}")
@@ -178,13 +172,13 @@ class LSTMCell(RNNCellBase):
     def forward(
         self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
-        self._check_input(input)
+        self._check(input, "input")
         if hx is None:
             zero = self._zeros(input)
             hx = (zero, zero)
         else:
             for i, state in enumerate(hx):
-                self._check_state(state, f"hx[{i}]")
+                self._check(state, f"hx[{i}]")
         return lstm_step(input, hx, *self._weights())
 
 
@@ -221,9 +215,9 @@ class GRUCell(RNNCellBase):
         super().__init__(input_size, hidden_size, bias, 3, device, dtype)
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
-        self._check_input(input)
+        self._check(input, "input")
         if hx is None:
             hx = self._zeros(input)
         else:
-            self._check_state(hx, "hidden")
+            self._check(hx, "hidden")
         return gru_step(input, hx, *self._weights())

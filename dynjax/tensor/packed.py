@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import is_
 from sys import getrefcount
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
@@ -114,10 +113,6 @@ class Packed:
             if place.start is not None:
                 flat = self.tensors[place.array]
                 member._alias = Alias(share(flat).storage, None, (_view(flat._v.kind, place),))
-
-    def holds(self, members: Sequence[Tensor]) -> bool:
-        """Whether these are the very members."""
-        return len(members) == len(self.members) and all(map(is_, members, self.members))
 
     def release(self) -> None:
         """Give every member an array of its own again, unless somebody shares the packed one."""
