@@ -6,8 +6,6 @@ because it is only done where nobody else holds the Value.
 
 from __future__ import annotations
 
-import time
-import warnings
 import weakref
 from collections import deque
 from collections.abc import Sequence
@@ -18,17 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.core
-import jax.numpy as jnp
 import numpy as np
 
 from ..autograd.node import FreedTape, Node, leaf_node
 from ..core.config import config
-from ..engine.executor import Program, programs
+from ..engine.executor import Program, first_run, programs, vectors
 from ..engine.explain import report
-from ..engine.pack import Pack, Place
+from ..engine.pack import Joined, Pack, one_after_another, worth_joining
 from ..engine.trace import state
 from ..engine.value import Value, concrete
-from ..tensor.storage import refresh, share
+from ..tensor.storage import refresh, replace, share
 from ..tensor.tensor import Tensor, value_of, wrap
 from .places import MISS, New, Same, picker, tensor_at
 
@@ -38,8 +35,6 @@ if TYPE_CHECKING:
 _set_array = Value.array.__set__
 _set_trace = Value.trace.__set__
 _array = attrgetter("array")
-_JOINED = 1024  # elements of a gradient that leaves joined with others, and ...
-_FEWEST = 3  # ... how many of them there must be
 
 # References to what is donated that are the tensor's, its storage's and this file's.
 _OWN_VALUE = 5
@@ -139,23 +134,23 @@ class Direct:
         self._packs: list[tuple[Pack, list[Value]]] = []
         self._key = (
             "direct", kernel.key, tuple(order[: self._n_donated]), tuple(self._expand),
-            tuple(self._outs), tuple(map(tuple, groups)),
+            tuple(self._outs), groups,
         )  # fmt: skip
 
-    def _arrange(self) -> tuple[list[int], list[list[int]]]:
+    def _arrange(self) -> tuple[list[int], tuple[tuple[int, ...], ...]]:
         """Which gradients leave alone, and which joined: results of the kernel."""
-        kinds, groups = self.part.kinds, {}
-        elsewhere = self.part.returned
-        for grad in self._grads:
-            kind = kinds[grad.new.result]
-            if kind.shape.numel() <= _JOINED and grad.new.result not in elsewhere:
-                groups.setdefault((kind.dtype, kind.device), []).append(grad.new.result)
-        joined = [group for group in groups.values() if len(group) >= _FEWEST]
+        kinds, elsewhere = self.part.kinds, self.part.returned
+        results = [g.new.result for g in self._grads]
+        joined = worth_joining(
+            (k, kinds[k].shape, (kinds[k].dtype, kinds[k].device))
+            for k in results
+            if k not in elsewhere
+        )
         inside = {k for group in joined for k in group}
         self._order_of_grads = [g for g in self._grads if g.new.result not in inside] + [
             next(g for g in self._grads if g.new.result == k) for group in joined for k in group
         ]
-        return [g.new.result for g in self._grads if g.new.result not in inside], joined
+        return [k for k in results if k not in inside], joined
 
     # --- a call
 
@@ -204,8 +199,8 @@ class Direct:
             old = None
         values = None
         if numbers:
-            last, vectors = self._packed
-            arrays += vectors if numbers == last else self._pack(numbers)
+            last, packed = self._packed
+            arrays += packed if numbers == last else self._pack(numbers)
         program = self._program
         if program is None or program.seconds is None:
             program = self._program = self._compile(arrays)
@@ -239,10 +234,9 @@ class Direct:
     def _pack(self, numbers: list[Any]) -> list[np.ndarray]:
         """The vectors of numbers, which may serve the next call too."""
         n = self.part.numbers.n_floats
-        groups = (numbers[:n], np.float64), (numbers[n:], np.int64)
-        vectors = [np.array(group, dtype) for group, dtype in groups if group]
-        self._packed = numbers, vectors
-        return vectors
+        packed = vectors(numbers[:n], numbers[n:])
+        self._packed = numbers, packed
+        return packed
 
     def _commit(
         self,
@@ -263,14 +257,9 @@ class Direct:
             value.watch = storage.watch()
         for write in self._written:
             tensor = tensor_at(write.place, tensors)
-            alias = tensor._alias or share(tensor)
-            storage = alias.storage
             kind = part.kinds[write.result]
             value = concrete(outs[self._places[write.result]], kind, tensor._v.node)
-            storage.value = tensor._v = value
-            alias.seen = storage.stamp = storage.stamp + write.stamps
-            storage.versions.now += write.changes
-            value.watch = storage.watch()
+            replace(tensor, value, write.changes, write.stamps)
         for place in self._cleared:
             tensor_at(place, tensors)._grad = None
         if self._grads:
@@ -332,12 +321,11 @@ class Direct:
         self._packs = []
         inside = set()
         for group in self._groups:
-            members, places, start = [made[k]._v for k in group], {}, 0
-            for value in members:
-                value.idx = start
-                places[start] = Place(start, tuple(value.kind.shape))
-                start += value.kind.shape.numel()
-            self._packs.append((Pack(places), members))
+            members = [made[k]._v for k in group]
+            for k, value in enumerate(members):
+                value.idx = k
+            places = one_after_another([value.kind.shape for value in members])
+            self._packs.append((Pack(dict(enumerate(places))), members))
             inside.update(group)
         self._grad_values = [t._v for k, t in made.items() if k not in inside]
         for grad in self._grads:
@@ -350,24 +338,17 @@ class Direct:
     def _compile(self, arrays: list[Any]) -> Program:
         program = programs.get(self._key, self._make)
         if program.seconds is None:
-            trial = list(arrays)
-            with jax.enable_x64(True), warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Some donated buffers were not usable")
-                for k in range(self._n_donated):
-                    trial[k] = jnp.array(trial[k], copy=True)
-                began = time.perf_counter()
-                try:
-                    program.run(*trial)
-                except Exception:
-                    return program  # the call itself will meet and report it
-                program.seconds = time.perf_counter() - began
+            try:
+                first_run(program, arrays)
+            except Exception:
+                return program  # the call itself will meet and report it
             part = self.part
             report(part.trace, part.lowered, program.seconds, len(programs.programs))
         return program
 
     def _make(self) -> Program:
         kernel, part = self.part.kernel, self.part
-        expand, outs, groups = self._expand, self._outs, self._groups
+        expand, joined = self._expand, Joined(self._groups, tuple(self._outs))
         n, n_floats = len(self._order), part.numbers.n_floats
         n_ints = len(part.numbers.template) - n_floats
 
@@ -380,9 +361,7 @@ class Direct:
                         vector = next(vectors)
                         numbers += [vector[k] for k in range(count)]
                 results = kernel.fn(*[args[k] for k in expand], *numbers)
-                return [results[k] for k in outs] + [
-                    jnp.concatenate([results[k].ravel() for k in group]) for group in groups
-                ]
+                return joined.apply(results)
 
         donate = tuple(range(self._n_donated))
         return Program(jax.jit(dynjax_part, donate_argnums=donate, keep_unused=True), donate)

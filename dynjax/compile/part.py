@@ -17,7 +17,7 @@ from ..engine.lower import Lowered
 from ..engine.trace import Trace, state
 from ..engine.value import Kind, Value
 from ..optim._plan import Update
-from ..tensor.storage import detached, refresh, share
+from ..tensor.storage import detached, refresh, replace
 from ..tensor.tensor import Tensor, wrap
 from . import direct
 from .guards import Guards
@@ -281,12 +281,7 @@ def _write(write: Write, tensor: Tensor, value: Value, trace: Any) -> None:
     if write.data:
         tensor._v, tensor._alias = value, None
         return
-    alias = tensor._alias or share(tensor)
-    storage = alias.storage
-    storage.value = tensor._v = value
-    alias.seen = storage.stamp = storage.stamp + write.stamps
-    storage.versions.now += write.changes
-    value.watch = storage.watch()
+    replace(tensor, value, write.changes, write.stamps)
 
 
 def _kernel(

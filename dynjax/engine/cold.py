@@ -9,7 +9,6 @@ when it is ready: never more than about twice the better choice in hindsight.
 from __future__ import annotations
 
 import threading
-import time
 import warnings
 from collections import deque
 from collections.abc import Hashable
@@ -18,11 +17,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ..core.config import config
-from . import cache, explain
-from .executor import POLICIES, Plan, Program, compile_whole, programs
+from . import explain
+from .executor import POLICIES, Plan, Program, compile_whole, first_run, programs, vectors
 from .lower import Lowered
 from .parts import Dictionary, Part, Parted, recurring
 from .trace import Step, Trace
@@ -99,10 +97,9 @@ def _program_of(part: Part, outputs: tuple[int, ...], step: Step) -> Program:
         program = Program(run)
 
         def first(*args: Any) -> Any:
-            began = time.perf_counter()
-            with cache.persisting():
-                results = run(*args)
-            program.run, program.seconds = run, time.perf_counter() - began
+            trial = Program(run)
+            results = first_run(trial, args)
+            program.run, program.seconds = run, trial.seconds
             ops = [kernel.op for kernel, _, _ in part.ops]
             cause = f"a part to be used again, {ops[0]} to {ops[-1]}" if ops[1:] else ops[0]
             explain.note(cause, step, program.seconds, len(ops), len(programs.programs))
@@ -160,18 +157,12 @@ def _in_background(plan: Plan, donate: tuple[int, ...], trace: Trace, parts: Pro
 def _compile(program: Program, plan: Plan) -> None:
     """Compile by running on zeros."""
     lowered = plan.lowered
-    began = time.perf_counter()
-    with jax.enable_x64(True), cache.persisting():
+    with jax.enable_x64(True):
         args: list[Any] = [
             jax.device_put(jnp.zeros(k.shape, k.dtype.np), k.device.jax) for k in lowered.kinds
         ]
-        args += [np.zeros(len(g), t) for g, t in _groups(lowered) if g]
-        jax.block_until_ready(program.run(*args))
-    program.seconds = time.perf_counter() - began
-
-
-def _groups(lowered: Lowered) -> list[tuple[tuple[int, ...], type]]:
-    return [(lowered.floats, np.float64), (lowered.ints, np.int64)]
+    args += vectors([0.0] * len(lowered.floats), [0] * len(lowered.ints))
+    jax.block_until_ready(first_run(program, args))
 
 
 POLICIES["auto"] = automatic

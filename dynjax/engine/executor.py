@@ -338,20 +338,20 @@ def _call(
         now = [numbers[i] for i in lowered.floats], [numbers[i] for i in lowered.ints]
         if now != plan.numbers:
             plan.numbers = now
-            both = (now[0], np.float64), (now[1], np.int64)
-            plan.packed = [np.array(group, dtype) for group, dtype in both if group]
+            plan.packed = vectors(*now)
         elif type(plan.packed[0]) is np.ndarray:
             with jax.enable_x64(True):  # the same as last time: send them once
                 plan.packed = jax.device_put(plan.packed)
         arrays += plan.packed
+    prepared = _prepared(program, plan, live)
+    if program.seconds is None:
+        results = first_run(program, arrays)
+        explain.report(trace, lowered, program.seconds, len(programs.programs))
+        _commit(live, results, *prepared)
+        return
     # Donated inputs are gone once it runs, so a Ctrl-C must not come between running and
     # committing: the call is made from C, where no signal is handled, straight into a list.
     sink: list[Any] = []
-    if program.seconds is None:
-        _first_call(program, plan, arrays, trace, sink)
-        _commit(live, sink[0], *_prepared(program, plan, live))
-        return
-    prepared = _prepared(program, plan, live)
     try:
         with jax.enable_x64(True):
             sink.extend(starmap(program.run, (arrays,)))
@@ -360,20 +360,25 @@ def _call(
             _commit(live, sink[0], *prepared)
 
 
-def _first_call(
-    program: Program, plan: Plan, arrays: list[Any], trace: Trace, sink: list[Any]
-) -> None:
-    """Run a program that has yet to be compiled.
+def first_run(program: Program, arrays: Sequence[Any]) -> Sequence[Any]:
+    """Run a program that has yet to be compiled; returns its results.
 
     Compiling takes long enough to be interrupted, so it is given copies of what it may donate.
     """
+    given = list(arrays)
     with jax.enable_x64(True), cache.persisting():
         for k in program.donate:
-            arrays[k] = jnp.array(arrays[k], copy=True)
+            given[k] = jnp.array(given[k], copy=True)
         began = time.perf_counter()
-        sink.append(program.run(*arrays))
+        results = program.run(*given)
         program.seconds = time.perf_counter() - began
-    explain.report(trace, plan.lowered, program.seconds, len(programs.programs))
+    return results
+
+
+def vectors(floats: Sequence[float], ints: Sequence[int]) -> list[np.ndarray]:
+    """Run-time numbers as programs take them: a vector of each type that there is any of."""
+    both = (floats, np.float64), (ints, np.int64)
+    return [np.array(group, dtype) for group, dtype in both if group]
 
 
 def _numbers(lowered: Lowered, packed: Sequence[Any]) -> tuple[Any, Any]:

@@ -7,7 +7,7 @@ one array; the first look at one of them takes it apart.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -61,6 +61,26 @@ def _split(array: jax.Array, places: tuple[Place, ...]) -> list[jax.Array]:
     return [array[s : s + math.prod(shape)].reshape(shape) for s, shape in places]
 
 
+def worth_joining(
+    results: Iterable[tuple[int, Sequence[int], Hashable]],
+) -> tuple[tuple[int, ...], ...]:
+    """Which results, given as (number, shape, type), had better leave together."""
+    groups: dict[Hashable, list[int]] = {}
+    for number, shape, dtype in results:
+        if math.prod(shape) <= _MOST:
+            groups.setdefault(dtype, []).append(number)
+    return tuple(tuple(group) for group in groups.values() if len(group) >= _FEWEST)
+
+
+def one_after_another(shapes: Iterable[Sequence[int]]) -> list[Place]:
+    """Where arrays of these shapes lie in the one that joins them."""
+    places, start = [], 0
+    for shape in shapes:
+        places.append(Place(start, tuple(shape)))
+        start += math.prod(shape)
+    return places
+
+
 class Joined(NamedTuple):
     """Which results of a program leave joined.
 
@@ -89,20 +109,18 @@ class Joined(NamedTuple):
         """For every joined array, where the wanted values lie in it."""
         found = []
         for group in self.groups:
-            start, begins = 0, {}
-            for p in group:
-                begins[p] = Place(start, tuple(lowered.out_avals[p].shape))
-                start += math.prod(begins[p].shape)
+            places = one_after_another([lowered.out_avals[p].shape for p in group])
+            begins = dict(zip(group, places))
             found.append({i: begins[p] for i, p in zip(wanted, lowered.outputs) if p in begins})
         return found
 
 
 def joined(lowered: Lowered) -> Joined:
     """What is worth joining."""
-    groups: dict[Any, list[int]] = {}
-    for p, (kernel, aval) in enumerate(zip(lowered.origins, lowered.out_avals)):
-        if kernel is not None and kernel.fleeting and math.prod(aval.shape) <= _MOST:
-            groups.setdefault(aval.dtype, []).append(p)
-    chosen = tuple(tuple(group) for group in groups.values() if len(group) >= _FEWEST)
+    chosen = worth_joining(
+        (p, aval.shape, aval.dtype)
+        for p, (kernel, aval) in enumerate(zip(lowered.origins, lowered.out_avals))
+        if kernel is not None and kernel.fleeting
+    )
     inside = {p for group in chosen for p in group}
     return Joined(chosen, tuple(p for p in range(len(lowered.results)) if p not in inside))

@@ -190,6 +190,22 @@ def _overwritten(old: Value, new: Value) -> Value:
     return state.trace.record(kernel, [old, new])[0]
 
 
+def replace(tensor: Any, value: Value, changes: int, stamps: int) -> None:
+    """Make `value` the content of a tensor that has all of its storage.
+
+    Args:
+        tensor: no view.
+        value: of its kind.
+        changes, stamps: how much the storage's version and stamp grow.
+    """
+    alias = tensor._alias or share(tensor)
+    storage = alias.storage
+    storage.value = tensor._v = value
+    alias.seen = storage.stamp = storage.stamp + stamps
+    storage.versions.now += changes
+    value.watch = storage.watch()
+
+
 def write(tensor: Any, value: Value) -> None:
     """Make `value` (of the tensor's shape and type) the content of a tensor, its views and bases.
 
@@ -230,9 +246,7 @@ def write(tensor: Any, value: Value) -> None:
     value.watch = watch
 
 
-def _write_back(
-    content: Value, value: Value, chain: tuple[ViewStep, ...], grad: bool
-) -> Value:
+def _write_back(content: Value, value: Value, chain: tuple[ViewStep, ...], grad: bool) -> Value:
     """The base's new content after `value` was written through a chain of views of it."""
     record = state.trace.record
     through = [content]
