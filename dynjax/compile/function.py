@@ -17,7 +17,7 @@ from ..engine.frames import Source, user_stacklevel
 from ..engine.trace import Trace, state
 from .part import Part
 from .places import MISS
-from .record import Outcome, record
+from .record import Call, Outcome, record
 from .signature import PLAIN, modes, signature
 
 _MOST_PARTS = 8  # recordings of one signature, told apart by their guards
@@ -155,7 +155,7 @@ class CompiledFunction:
 
     def _record(self, args: tuple, kwargs: dict, tensors: list) -> Outcome:
         try:
-            return record(self._fn, self._name, args, kwargs, tensors, self._fullgraph)
+            return record(Call(self._fn, self._name, args, kwargs, tensors), self._fullgraph)
         except Unsupported as error:
             if error.args and str(error).startswith("compile("):
                 raise
@@ -193,7 +193,7 @@ class CompiledFunction:
                 if cell.ordinary
                 else self._recorded(cell, args, kwargs, tensors)
             )
-        outcome = record(self._fn, self._name, args, kwargs, tensors, False)
+        outcome = record(Call(self._fn, self._name, args, kwargs, tensors), False)
         if outcome.part is None:
             difference = outcome.problem[0] if outcome.problem else "state is not settled"
         else:

@@ -49,21 +49,28 @@ class _Problem(Exception):
     """Why what was recorded can't be replayed."""
 
 
-def record(
-    fn: Callable[..., Any],
-    name: str,
-    args: tuple,
-    kwargs: dict[str, Any],
-    tensors: list[Tensor],
-    strict: bool,
-) -> Outcome:
-    """Call a function, recording what it does.
+class Call(NamedTuple):
+    """A call to be recorded.
 
-    Args:
+    Attributes:
         fn: the function.
         name: what messages call it.
-        args, kwargs: of the call.
+        args, kwargs: its arguments.
         tensors: those among the arguments.
+    """
+
+    fn: Callable[..., Any]
+    name: str
+    args: tuple
+    kwargs: dict[str, Any]
+    tensors: list[Tensor]
+
+
+def record(call: Call, strict: bool) -> Outcome:
+    """Make a call, recording what it does.
+
+    Args:
+        call: the call.
         strict: undo everything and raise where it can't be replayed.
 
     Raises:
@@ -72,28 +79,20 @@ def record(
     with _one_at_a_time:
         watch = Watch()
         try:
-            return _record(watch, fn, name, args, kwargs, tensors, strict)
+            return _record(watch, call, strict)
         finally:
             watch.forget()
 
 
-def _record(
-    watch: Watch,
-    fn: Callable[..., Any],
-    name: str,
-    args: tuple,
-    kwargs: dict[str, Any],
-    tensors: list[Tensor],
-    strict: bool,
-) -> Outcome:
+def _record(watch: Watch, call: Call, strict: bool) -> Outcome:
     snapshot = Snapshot(watch.objects)
-    reach = Reach([fn, args, kwargs])
+    reach = Reach([call.fn, call.args, call.kwargs])
     capture = Capture(strict)
     capture.first_node = next_id()
     snapshot.mark_generators()
     try:
         with capture, watch:
-            result = fn(*args, **kwargs)
+            result = call.fn(*call.args, **call.kwargs)
     except Unsupported:
         snapshot.restore()
         raise
@@ -104,21 +103,21 @@ def _record(
     snapshot.settle_generators()
     if threading.active_count() > 1:
         counts = [t for update in capture.updates for t in update.counts()]
-        snapshot.keep(capture.trace, [*reach.tensors, *tensors, *counts])
+        snapshot.keep(capture.trace, [*reach.tensors, *call.tensors, *counts])
     if capture.broken:
         return Outcome(None, result, capture.problem)
     problem, passing = _effect(watch, reach, draws), False
     if problem is None and (changed := reach.changes()):
         problem, passing = (f"changes {', '.join(changed[:3])}", None), True
     if problem is not None and problem[1] is None:
-        problem = problem[0], _place(fn)
+        problem = problem[0], _place(call.fn)
     if problem is None and capture.settled:
-        maker = _Maker(fn, name, args, kwargs, tensors, capture, snapshot, watch)
+        maker = _Maker(call, capture, snapshot, watch)
         try:
             with maker.inside():
                 part = maker.part(result, draws or {})
         except _Problem as why:
-            problem = str(why), _place(fn)
+            problem = str(why), _place(call.fn)
         else:
             if part is not None:
                 snapshot.restore()
@@ -154,22 +153,12 @@ def _effect(watch: Watch, reach: Reach, draws: dict | None) -> tuple[str, Source
 class _Maker:
     """Makes a part of a finished capture."""
 
-    def __init__(
-        self,
-        fn: Callable[..., Any],
-        name: str,
-        args: tuple,
-        kwargs: dict[str, Any],
-        tensors: list[Tensor],
-        capture: Capture,
-        snapshot: Snapshot,
-        watch: Watch,
-    ) -> None:
-        self.fn, self.name, self.args, self.kwargs = fn, name, args, kwargs
+    def __init__(self, call: Call, capture: Capture, snapshot: Snapshot, watch: Watch) -> None:
+        self.call = call
         self.capture, self.snapshot, self.watch = capture, snapshot, watch
         self.trace: Trace = capture.trace
-        self.arguments = {id(t): k for k, t in reversed(list(enumerate(tensors)))}
-        self.n_arguments = len(tensors)
+        self.arguments = {id(t): k for k, t in reversed(list(enumerate(call.tensors)))}
+        self.n_arguments = len(call.tensors)
         befores = snapshot.tensors.values()
         self.owners = {id(b.grad): b.tensor for b in befores if b.grad is not None}
         self.wanted: list[int] = []
@@ -207,7 +196,7 @@ class _Maker:
             return None
         freed = frozenset(k for k, i in enumerate(self.wanted) if i in self.trace.freed)
         # Of the arguments only objects: containers and their values are in the signature.
-        roots = [self.fn, *objects((self.args, self.kwargs))]
+        roots = [self.call.fn, *objects((self.call.args, self.call.kwargs))]
         reach = Reach(roots, (self.watch.user, self.watch.ours))
         if reach.iterators:
             raise _Problem(
@@ -215,7 +204,7 @@ class _Maker:
             )
         self._check_known(inputs, reach)
         return Part(
-            self.name,
+            self.call.name,
             lowered,
             list(zip(lowered.outputs, self.wanted_kinds, strict=True)),
             freed,

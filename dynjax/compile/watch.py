@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import sys
@@ -13,9 +14,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..engine.frames import Source
+from ..engine.frames import Source, is_ours
 
-_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _STANDARD = tuple({sysconfig.get_path("stdlib") + os.sep, os.path.dirname(os.__file__) + os.sep})
 _FOREIGN = tuple(os.path.dirname(module.__file__) + os.sep for module in (jax, np))
 
@@ -32,28 +32,21 @@ _CHANGES = frozenset(
     "symmetric_difference_update __setitem__ __delitem__ move_to_end".split()
 )
 
-_kinds: dict[CodeType, str] = {}
+
+@functools.cache
+def _kind_of_file(name: str) -> str:
+    if is_ours(name):
+        return "dynjax"
+    if name.startswith(_FOREIGN):
+        return "library"
+    if "site-packages" not in name and (name.startswith(_STANDARD) or name.startswith("<frozen ")):
+        return "standard"
+    return "user"
 
 
 def kind_of_code(code: CodeType) -> str:
     """Whose code this is: "user", "dynjax", "library", or "standard" (acts for its caller)."""
-    kind = _kinds.get(code)
-    if kind is None:
-        name = code.co_filename
-        if name.startswith(_OURS) or name.startswith("<op "):
-            kind = "dynjax"
-        elif name.startswith(_FOREIGN):
-            kind = "library"
-        elif "site-packages" not in name and (
-            name.startswith(_STANDARD) or name.startswith("<frozen ")
-        ):
-            kind = "standard"
-        else:
-            kind = "user"
-        if len(_kinds) > 50_000:
-            _kinds.clear()
-        _kinds[code] = kind
-    return kind
+    return _kind_of_file(code.co_filename)
 
 
 class Watch:
@@ -103,7 +96,7 @@ class Watch:
     def _event(self, frame: FrameType, event: str, arg: Any) -> None:
         if event == "call":
             code = frame.f_code
-            kind = _kinds.get(code) or kind_of_code(code)
+            kind = kind_of_code(code)
             self._modes.append(self._mode)
             if kind == "user":
                 self.user.add(code)

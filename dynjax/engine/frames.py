@@ -29,7 +29,7 @@ Place = tuple[CodeType, int]
 
 
 @functools.cache
-def _is_ours(filename: str) -> bool:
+def is_ours(filename: str) -> bool:
     """Whether dynjax's own code comes from there."""
     return filename.startswith(_PACKAGE) or filename.startswith("<op ")
 
@@ -39,7 +39,7 @@ def user_place() -> Place | None:
     frame = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
-        if not _is_ours(code.co_filename):
+        if not is_ours(code.co_filename):
             return code, frame.f_lasti
         frame = frame.f_back
     return None
@@ -58,7 +58,7 @@ def user_stacklevel() -> int:
     """The `stacklevel` with which the caller's warning points at the user's line."""
     frame, level = sys._getframe(1), 1
     while frame is not None:
-        if not _is_ours(frame.f_code.co_filename):
+        if not is_ours(frame.f_code.co_filename):
             return level
         frame, level = frame.f_back, level + 1
     return 1
