@@ -5,14 +5,16 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend import core as jex
 
 from ..core.config import config
+
+if TYPE_CHECKING:
+    from jax.extend import core as jex
 
 
 class Kernel:
@@ -196,7 +198,10 @@ def read_inputs(jaxpr: jex.Jaxpr, live_outs: Sequence[bool]) -> list[bool]:
 
 
 def _is_var(v: Any) -> bool:
-    return not isinstance(v, jex.Literal)
+    # Imports Pallas too, which takes longer than all of dynjax: not at start-up.
+    from jax.extend.core import Literal
+
+    return not isinstance(v, Literal)
 
 
 def _called(eqn: Any) -> jex.Jaxpr | None:
