@@ -80,13 +80,13 @@ def _iterate(self: Tensor) -> Iterator[Tensor]:
     if not self.shape:
         raise TypeError("iteration over a 0-d tensor")
     # Rows of data that is there already are inputs of the same programs, however many there are.
-    first = rows_at_hand(self, (0,)) if self.shape[0] else None
-    if first is None:
-        return iter(_TORCH["unbind"](self, 0))
-    rest = [rows_at_hand(self, (k,)) for k in range(1, self.shape[0])]
-    rows = [first, *rest]
-    for row in rows:
-        row._alias.many = ("UnbindBackward0", 0)
+    rows = []
+    for k in range(self.shape[0]):
+        row = rows_at_hand(self, (k,))
+        if row is None:
+            return iter(_TORCH["unbind"](self, 0))
+        row._alias.many = ("UnbindBackward0", k)
+        rows.append(row)
     return iter(rows)
 
 
