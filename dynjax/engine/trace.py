@@ -22,11 +22,20 @@ from .value import Kind, Value, kind_of
 _new = object.__new__
 
 
-class Step:
+class _Passed:
+    """What is read of a step each time a trace passes it, side by side in memory: a step that
+    repeats is found cold, and each cache line it touches costs as much as several lines of Python.
+    """
+
+    __slots__ = ("base", "key", "kind", "last", "nnum", "wrap")
+
+
+class Step(_Passed):
     """A position in the trie.
 
     Attributes:
         next: the events that were ever recorded from here.
+        last: the one that was gone on to most recently; a step of no key where there is none.
         parent, key: where it hangs.
         kernel: what it runs; None for a leaf and for a mark (such as "overwritten").
         refs: the kernel's array inputs, as value indices.
@@ -45,9 +54,8 @@ class Step:
     """
 
     __slots__ = (
-        "next", "parent", "key", "kernel", "refs", "numbers", "kinds", "kind", "base", "n", "nnum",
-        "depth", "inputs", "args", "place", "module_path", "programs", "wrap", "views",
-        "jumps", "wrt", "path", "__weakref__",
+        "next", "parent", "kernel", "refs", "numbers", "kinds", "n", "depth", "inputs", "args",
+        "place", "module_path", "programs", "views", "jumps", "wrt", "path", "__weakref__",
     )  # fmt: skip
 
     @property
@@ -74,10 +82,14 @@ class Template:
         self.args, self.wrap, self.views, self.wrt = args, wrap, views, wrt
 
 
+nowhere = Step()
+nowhere.key = None
+
+
 def _blank() -> Step:
     """A step of nothing; the root of a trie."""
     step = Step()
-    step.next, step.parent, step.key, step.kernel = {}, None, None, None
+    step.next, step.last, step.parent, step.key, step.kernel = {}, nowhere, None, None, None
     step.refs, step.numbers, step.kinds, step.kind = (), (), (), None
     step.base = step.n = step.nnum = step.depth = step.inputs = step.path = 0
     step.args, step.place, step.module_path, step.programs = None, None, "", {}
@@ -130,7 +142,8 @@ class Trie:
         self.steps += 1  # may lose a count to another thread: it is only a bound
         if self.steps > config.max_steps:
             self.clear()
-        return parent.next.setdefault(step.key, step)
+        parent.last = step = parent.next.setdefault(step.key, step)
+        return step
 
     def clear(self) -> None:
         """Forget everything recorded."""
@@ -328,7 +341,8 @@ class Trace:
         """Hang a step like others under the current position (which it does not move)."""
         cur = self.cur
         step = _new(Step)
-        step.next, step.programs, step.jumps, step.parent, step.key = {}, {}, None, cur, key
+        step.next, step.programs, step.jumps, step.last = {}, {}, None, nowhere
+        step.parent, step.key = cur, key
         step.kernel, step.refs, step.args = template.kernel, refs, template.args
         step.wrap, step.views, step.wrt = template.wrap, template.views, template.wrt
         step.kinds = kinds = template.kinds

@@ -31,13 +31,12 @@ _new = object.__new__
 
 def attach_view(base: TensorHandle, view: TensorHandle, step: Step, k: int, grad: bool) -> None:
     """Make a view operation's result share its base's storage."""
-    made = attach_known(base, view, step.views[k])
-    made.tracked = grad
+    made = attach_known(base, view, step.views[k], grad)
     if len(step.views) > 1:
         made.many = (step.kernel.grad_name, k)
 
 
-def attach_known(base: TensorHandle, view: TensorHandle, how: Any) -> Alias:
+def attach_known(base: TensorHandle, view: TensorHandle, how: Any, tracked: bool = True) -> Alias:
     """Make a tensor a view of another; `how` is a ViewStep or a LaterView."""
     alias = base._alias
     if alias is None:
@@ -49,7 +48,7 @@ def attach_known(base: TensorHandle, view: TensorHandle, how: Any) -> Alias:
     made.base = base if family is None else family
     made.chain = (*alias.chain, how)
     made.seen = storage.stamp
-    made.tracked = True
+    made.tracked = tracked
     made.silent = alias.silent
     made.plain = False
     made.many = None
@@ -219,7 +218,7 @@ def _settled(op: Any) -> FunctionType:
         "_op": op, "_name": op.name, "_state": state, "_slow": op.slow, "_refresh": refresh,
         "_new": _new,
         "_Value": Value, "_Tensor": TensorHandle, "_Parameter": Parameter, "_many": _many,
-        "_number_key": number_key, "_into": into, "_attach": attach_view,
+        "_number_key": number_key, "_into": into, "_attach": attach_known,
         "_generator": default_generator, "_again": _again, "_learn": _learn,
         "_floats": get_default_dtype,
     }  # fmt: skip
@@ -269,7 +268,12 @@ def _settled(op: Any) -> FunctionType:
             key.append(p.name)
             if p.kind in ("Ints", "Static"):  # 0 and False are equal, and different arguments
                 key.append(f"{p.name}.__class__")
-    lines.append(f"        _step = _tr.cur.next.get((_op, _tr.grad, {', '.join(key)}))\n")
+    lines.append(
+        "        _cur = _tr.cur\n        _step = _cur.last\n"
+        f"        if _step.key != (_key := (_op, _tr.grad, {', '.join(key)})):\n"
+        "            _step = _cur.next.get(_key)\n"
+        "            if _step is not None:\n                _cur.last = _step\n"
+    )
     lines.append(f"    except (AttributeError, TypeError):\n        return _slow({args})\n")
     lines.append("    if _step is None:\n")
     like, refs = _likeness(op)
@@ -278,13 +282,12 @@ def _settled(op: Any) -> FunctionType:
     else:
         lines.append(
             f"        _like = (_tr.grad, _floats(), {', '.join(like)})\n"
-            f"        _key = (_op, _tr.grad, {', '.join(key)})\n"
             f"        _step = _again(_op, _tr, _like, _key, ({', '.join(refs)},))\n"
             "        if _step is None:\n"
             f"            return _learn(_op, _like, _slow({args}))\n"
         )
     if numbers:
-        lines.append("    _k = _tr.cur.nnum\n")
+        lines.append("    _k = _cur.nnum\n")
         for p in numbers:
             if p.kind == "Key":
                 lines.append(
@@ -302,7 +305,7 @@ def _settled(op: Any) -> FunctionType:
     lines.append(f"    if _step.wrap is not None:\n        return _many(_tr, _step, {first})\n")
     lines.append(_SINGLE)
     if op.view is not None:
-        lines.append(f"    _attach({first}, _t, _step, 0, _tr.grad)\n")
+        lines.append(f"    _attach({first}, _t, _step.views[0], _tr.grad)\n")
     lines.append("    return _t\n")
     source = "".join(lines)
     exec(_code(source), names)
