@@ -39,13 +39,16 @@ def _kind_of_file(name: str) -> str:
         return "dynjax"
     if name.startswith(_FOREIGN):
         return "library"
+    if name.startswith("<frozen importlib"):
+        return "import"
     if "site-packages" not in name and (name.startswith(_STANDARD) or name.startswith("<frozen ")):
         return "standard"
     return "user"
 
 
 def kind_of_code(code: CodeType) -> str:
-    """Whose code this is: "user", "dynjax", "library", or "standard" (acts for its caller)."""
+    """Whose code this is: "user", "dynjax", "library", "import" (what it leads to happens once in a
+    process, whoever asks), or "standard" (acts for its caller)."""
     return _kind_of_file(code.co_filename)
 
 
@@ -98,13 +101,15 @@ class Watch:
             code = frame.f_code
             kind = kind_of_code(code)
             self._modes.append(self._mode)
+            if self._mode == "import":
+                return
             if kind == "user":
                 self.user.add(code)
                 self._mode = kind
             elif kind == "dynjax":
                 self.ours.add(code)
                 self._mode = kind
-            elif kind == "library":
+            elif kind in ("library", "import"):
                 self._mode = kind
         elif event == "return":
             if self._modes:

@@ -293,6 +293,29 @@ def test_effects_make_calls_ordinary_with_one_warning(body, what, capsys):
     assert len(LOG) == (3 if body in (appends, keeps) else 0)
 
 
+def test_what_an_import_runs_is_no_effect(monkeypatch, tmp_path):
+    """It happens once in a process, whoever asks first; import hooks may do anything."""
+    import os
+    import sys
+
+    (tmp_path / "imported_once.py").write_text("factor = 3.0\n")
+
+    class Hook:
+        def find_spec(self, name, path=None, target=None):
+            os.stat(os.fspath(tmp_path))
+
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "meta_path", [Hook(), *sys.meta_path])
+
+    def body(x):
+        import imported_once
+
+        return x * imported_once.factor
+
+    assert torch.compile(body, fullgraph=True)(torch.ones(2)).tolist() == [3.0, 3.0]
+    del sys.modules["imported_once"]
+
+
 @pytest.mark.parametrize("body", [counts, stores])
 def test_attributes_that_change_each_time_make_calls_ordinary(body):
     f = torch.compile(body)
