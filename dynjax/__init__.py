@@ -50,6 +50,7 @@ from .core.dtypes import (
 from .core.size import Size
 from .core.suggest import missing as _missing
 from .core.version import __version__
+from .engine.cold import batching
 from .engine.executor import eager
 from .engine.explain import explain
 from .engine.random import Generator, default_generator, initial_seed, manual_seed, seed

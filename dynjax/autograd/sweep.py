@@ -203,12 +203,15 @@ def sum_kernel(kind: Kind) -> Kernel:
     """The kernel that adds two gradients of one kind."""
     aval = jax.ShapeDtypeStruct(kind.shape, kind.dtype.np)
     key = ("sum of gradients", kind.shape, kind.dtype)
-    return kernels.get(
-        key,
-        lambda: Kernel(
+
+    def make() -> Kernel:
+        add = Kernel(
             "add", key, lambda x, y: (x + y,), [aval, aval], out_avals=(aval,), fleeting=True
-        ),
-    )
+        )
+        add.adds = True
+        return add
+
+    return kernels.get(key, make)
 
 
 def _kinds(kernel: Kernel, device: Any) -> tuple[Kind, ...]:

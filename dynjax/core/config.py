@@ -19,7 +19,9 @@ class Config:
         max_kernels: operations with settled types kept.
         explain: print one line for every compile.
         policy: how traces run: "compile" each whole, "interpret" operation by operation, or
-            "auto": those with parts that recur as calls of these, until the trace comes again.
+            "auto": those with parts that recur as calls of these, equal and independent ones
+            together, until the trace comes again. "parts" is the same but one by one, "batch"
+            together wherever possible (see `batching`).
         background: whether "auto" compiles in a thread of its own.
         cache_dir: a private directory where compiled programs persist from process to process;
             None asks the environment variable DYNJAX_CACHE_DIR, "" keeps nothing.
@@ -30,7 +32,7 @@ class Config:
             would have differed.
     """
 
-    node_budget: int = 1024
+    node_budget: int = 16_384
     max_results: int = 128
     max_programs: int = 512
     max_steps: int = 400_000

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -19,8 +19,19 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config
-from . import explain
-from .executor import POLICIES, Plan, Program, compile_whole, first_run, programs, vectors
+from . import batch, explain
+from .batch import Batched, NotWorthIt
+from .executor import (
+    POLICIES,
+    Plan,
+    Program,
+    compile_whole,
+    first_run,
+    flush,
+    interpret,
+    programs,
+    vectors,
+)
 from .lower import Lowered
 from .parts import Dictionary, Part, Parted, recurring
 from .trace import Step, Trace
@@ -39,22 +50,68 @@ _lock = threading.Lock()
 
 def automatic(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
     """The policy in force by default."""
+    return _cold(plan, donate, trace, lambda: _batched(plan.lowered) or _parted(plan.lowered))
+
+
+def in_parts(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
+    """A policy: as by default, but never in groups."""
+    return _cold(plan, donate, trace, lambda: _parted(plan.lowered))
+
+
+def in_groups(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
+    """A policy: in groups wherever two operations can run together, however often that comes."""
+    if plan.parted is None:
+        plan.parted = _batched(plan.lowered, 1.0)
+    if plan.parted is None:
+        return compile_whole(plan, donate, trace)
+    return _by_parts(plan, trace)
+
+
+def _cold(
+    plan: Plan,
+    donate: tuple[int, ...],
+    trace: Trace,
+    parted: Callable[[], Batched | Parted | None],
+) -> Program:
     # Asked at every run of parts: the key, as long as the program, is only hashed at the first.
     if donate not in plan.programs and (whole := programs.peek(plan.key(donate))) is not None:
         return whole
     if plan.parted is None:
-        plan.parted = _parted(plan.lowered)
+        plan.parted = parted()
         if plan.parted is None:
             return compile_whole(plan, donate, trace)
     _recent.append(id(plan))
     plan.parted_runs += 1
-    parts = Program(plan.parted.run, (), 0.0, left=1, joined=False)
+    parts = _by_parts(plan, trace)
     spent = plan.parted_runs * len(plan.parted.uses) * _CALL
     if spent < len(plan.lowered.program) * _COMPILE and _recent.count(id(plan)) < _OFTEN:
         return parts
     if not config.background:
         return compile_whole(plan, donate, trace)
     return _in_background(plan, donate, trace, parts)
+
+
+def _by_parts(plan: Plan, trace: Trace) -> Program:
+    """A program of calls, for one run."""
+    run = plan.parted.run
+    if type(plan.parted) is Batched:
+
+        def run(*args: Any) -> list[Any]:
+            try:
+                return plan.parted.run(*args)
+            except Exception:  # alone it may work; if not, it is known who failed
+                plan.parted = None
+                return interpret(plan, (), trace).run(*args)
+
+    return Program(run, (), 0.0, left=1, joined=False)
+
+
+def _batched(lowered: Lowered, gain: float = batch.GAIN) -> Batched | None:
+    """The trace as calls of groups; None where it has too little that is equal."""
+    try:
+        return Batched(lowered, _batch_program_of, gain)
+    except NotWorthIt:
+        return None
 
 
 def _parted(lowered: Lowered) -> Parted | None:
@@ -90,25 +147,39 @@ def _parted(lowered: Lowered) -> Parted | None:
 
 
 def _program_of(part: Part, outputs: tuple[int, ...], step: Step) -> Program:
-    """The program of a part, found or made; it notes its compile when first run."""
+    """The program of a part, found or made."""
+    ops = [kernel.op for kernel, _, _ in part.ops]
+    cause = f"a part to be used again, {ops[0]} to {ops[-1]}" if ops[1:] else ops[0]
+    return _noted((part, outputs), lambda: part.function(outputs), 0, cause, len(ops), step)
+
+
+def _batch_program_of(
+    key: Hashable, make: Callable[[], Callable], donated: int, op: str, step: Step
+) -> Program:
+    """The program of a group."""
+    return _noted(key, make, donated, f"{op}, many at once", 1, step)
+
+
+def _noted(
+    key: Hashable, function: Callable[[], Callable], donated: int, cause: str, size: int, step: Step
+) -> Program:
+    """A program that `explain` is told of when it is compiled, at its first run."""
 
     def make() -> Program:
-        run = jax.jit(part.function(outputs), keep_unused=True)
+        run = jax.jit(function(), donate_argnums=range(donated), keep_unused=True)
         program = Program(run)
 
         def first(*args: Any) -> Any:
             trial = Program(run)
             results = first_run(trial, args)
             program.run, program.seconds = run, trial.seconds
-            ops = [kernel.op for kernel, _, _ in part.ops]
-            cause = f"a part to be used again, {ops[0]} to {ops[-1]}" if ops[1:] else ops[0]
-            explain.note(cause, step, program.seconds, len(ops), len(programs.programs))
+            explain.note(cause, step, program.seconds, size, len(programs.programs))
             return results
 
         program.run = first
         return program
 
-    return programs.get((part, outputs), make)
+    return programs.get(key, make)
 
 
 class _Job(NamedTuple):
@@ -147,7 +218,7 @@ def _in_background(plan: Plan, donate: tuple[int, ...], trace: Trace, parts: Pro
             RuntimeWarning,
             stacklevel=2,
         )
-        return Program(plan.parted.run, (), 0.0, joined=False)
+        return parts
     del _jobs[key]
     whole = programs.get(key, lambda: job.program)
     explain.report(trace, plan.lowered, whole.seconds or 0.0, len(programs.programs))
@@ -165,5 +236,27 @@ def _compile(program: Program, plan: Plan) -> None:
     jax.block_until_ready(first_run(program, args))
 
 
-POLICIES["auto"] = automatic
-__all__ = ["automatic"]
+class batching:
+    """Context manager: graphs run in groups of equal operations wherever there are two (True), or
+    never (False). By default they do where it pays: in graphs not seen before with many equal
+    operations that do not depend on each other. A setting of the process, as `config.policy` is.
+
+    Args:
+        mode: whether to.
+    """
+
+    def __init__(self, mode: bool = True) -> None:
+        self.policy = "batch" if mode else "parts"
+
+    def __enter__(self) -> batching:
+        flush()
+        self._before, config.policy = config.policy, self.policy
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        flush()
+        config.policy = self._before
+
+
+POLICIES.update({"auto": automatic, "parts": in_parts, "batch": in_groups})
+__all__ = ["batching"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,22 @@ from ..core.config import config
 
 if TYPE_CHECKING:
     from jax.extend import core as jex
+
+
+class Rows(NamedTuple):
+    """What a kernel does with the rows of its first input, along dimension 0.
+
+    Attributes:
+        role: "each": a row of the result is a function of that row; "product": the vector-Jacobian
+            product of such a kernel; "split": its results are the rows; "join": the product of
+            such a kernel.
+        family: equal for kernels that differ in nothing but the number of rows.
+        given: for "join", which rows it is given; the others are zero.
+    """
+
+    role: str
+    family: Hashable = None
+    given: tuple[int, ...] = ()
 
 
 class Kernel:
@@ -36,11 +52,15 @@ class Kernel:
         products: for the reverse sweep, what it records for this kernel.
         kept: (result, input) pairs: results that are the input where it fails, as with `updates`.
         parts: the `Lowered` path that it is made of, if it is a recorded part.
+        cotangents: of a vector-Jacobian product, the first array input in which it is linear.
+        adds: whether it adds up gradients.
+        rows: what it does with the rows of its first input, if that is known.
     """
 
     __slots__ = (
         "op", "grad_name", "key", "fn", "in_avals", "numbers", "out_avals", "saves", "is_alias",
-        "updates", "fleeting", "products", "parts", "kept", "_vjps", "_needs", "__weakref__",
+        "updates", "fleeting", "products", "parts", "kept", "cotangents", "adds", "rows", "_vjps",
+        "_needs", "__weakref__",
     )  # fmt: skip
 
     def __init__(
@@ -71,6 +91,9 @@ class Kernel:
         self.products: dict = {}
         self.parts: Any = None
         self.kept: tuple[tuple[int, int], ...] = ()
+        self.cotangents: int | None = None
+        self.adds = False
+        self.rows: Rows | None = None
         self._vjps: dict = {}
         self._needs: dict = {}
         if out_avals is None:
@@ -101,7 +124,20 @@ class Kernel:
                 fleeting=True,
                 out_avals=tuple(self.in_avals[i] for i in wrt),
             )
+            found.cotangents = len(needs)
+            if self.rows is not None:
+                found.rows = self._product_rows(needs, wrt, given)
         return found
+
+    def _product_rows(
+        self, needs: tuple[int, ...], wrt: tuple[int, ...], given: tuple[int, ...]
+    ) -> Rows | None:
+        role, family, _ = self.rows
+        if role == "split":
+            return Rows("join", given=given)
+        if role == "each" and needs[:1] == (0,) and 0 not in wrt:
+            return Rows("product", (family, wrt, needs))
+        return None
 
     def _vjp_fn(
         self, wrt: tuple[int, ...], given: tuple[int, ...], needs: Sequence[int]

@@ -124,8 +124,8 @@ class Dictionary:
         return known, between
 
 
-def recurring(kernels: Sequence[Kernel]) -> list[tuple[Kernel, ...]]:
-    """The stretches of kernels that recur in a sequence and belong together."""
+def recurring(kernels: Sequence[Kernel], longest: int = _LONGEST) -> list[tuple[Kernel, ...]]:
+    """The stretches of at most `longest` kernels that recur in a sequence and belong together."""
     numbers: dict[Kernel, int] = {}
     sequence = [numbers.setdefault(kernel, len(numbers)) for kernel in kernels]
     spelled: list[tuple[Kernel, ...]] = [(kernel,) for kernel in numbers]
@@ -138,7 +138,7 @@ def recurring(kernels: Sequence[Kernel]) -> list[tuple[Kernel, ...]]:
             if times >= _FEWEST
             and pair[0] != pair[1]
             and times >= _FAITHFUL * min(alone[pair[0]], alone[pair[1]])
-            and len(spelled[pair[0]]) + len(spelled[pair[1]]) <= _LONGEST
+            and len(spelled[pair[0]]) + len(spelled[pair[1]]) <= longest
         }
         if not faithful:
             break

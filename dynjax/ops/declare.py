@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core import dtypes
-from ..engine.kernel import Kernel, kernels
+from ..engine.kernel import Kernel, Rows, kernels
 from ..engine.random import default_generator, make_key
 from ..engine.trace import Step, Template, Trace, runner, state
 from ..engine.value import Kind, Value, concrete
@@ -79,6 +79,7 @@ class Op:
         self.module, self.method = options["module"], options["method"]
         self.inplace, self.out = options["inplace"], options["out"]
         self.saves = options["saves"]
+        self.rows = options["rows"]
         self.returns = options["returns"]
         self.result_type = _result_type(name, self.returns) if self.returns else None
         annotations = inspect.get_annotations(fn, eval_str=True)
@@ -203,7 +204,14 @@ class Op:
             fn = self._body(values, plan, made)
             kinds = tuple(int if isinstance(n, int) else float for n in numbers)
             avals = [jax.ShapeDtypeStruct(v.kind.shape, v.kind.dtype.np) for v in values]
-            return Kernel(self.name, kernel_key, fn, avals, kinds, grad_name=grad_name, saves=saves)
+            kernel = Kernel(
+                self.name, kernel_key, fn, avals, kinds, grad_name=grad_name, saves=saves
+            )
+            role = self.rows and self.rows(self._arguments(plan, values))
+            if role:
+                one = ((shape_key[0][0][1:], *shape_key[0][1:]), *shape_key[1:])
+                kernel.rows = Rows(role, (*kernel_key[:-1], one))
+            return kernel
 
         kernel = kernels.get(kernel_key, make)
         if kernel not in _results:
@@ -411,7 +419,7 @@ def register(module: str | Sequence[str], name: str, function: Callable) -> None
 _OPTIONS: dict[str, Any] = {
     "types": SAME, "promote": None, "inplace": False, "out": False, "method": True,
     "function": True, "module": "torch", "aliases": (), "view": None, "grad_name": None,
-    "returns": None, "saves": None,
+    "returns": None, "saves": None, "rows": None,
 }  # fmt: skip
 
 
@@ -440,6 +448,8 @@ def op(
         returns: field names of a named tuple of results.
         saves: what PyTorch keeps for backward where that is not the inputs that the gradient reads:
             "result", or "nothing" (which lets backward run twice).
+        rows: from the arguments, what it does with the rows of its first: "each" or "split" (see
+            `Rows`), or None. Batching asks.
     """
     unknown = options.keys() - _OPTIONS.keys()
     if unknown:

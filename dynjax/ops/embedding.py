@@ -60,7 +60,10 @@ def _wrap_padding(padding_idx: int | None, count: int) -> int | None:
     return padding_idx % count
 
 
-@op(name="_embedding", function=False, method=False, grad_name="EmbeddingBackward0")
+@op(
+    name="_embedding", function=False, method=False, grad_name="EmbeddingBackward0",
+    rows=lambda given: "each" if given["input"].shape and not given["scale_grad_by_freq"] else None,
+)  # fmt: skip
 def _embedding(input: Tensor, weight: Tensor, padding_idx: Int | None, scale_grad_by_freq: Bool):
     """Rows of `weight`; the row `padding_idx` gets no gradient."""
     _check_indices(input, weight, "embedding")

@@ -97,7 +97,7 @@ def _write_unbound(base, new, dim=0, output=0):
     return write_basic(base, new, along(base, wrap_dim(dim, base.ndim), output))
 
 
-@op(view=_write_unbound)
+@op(view=_write_unbound, rows=lambda given: "split" if given["dim"] == 0 else None)
 def unbind(input: Tensor, dim: Int = 0):
     """Every slice along `dim`, without that dimension."""
     sizes, d = _unbind_sizes(input, dim)

@@ -13,7 +13,7 @@ def leaf(data, requires_grad):
     return dynjax.from_numpy(data).requires_grad_(requires_grad)
 
 
-@pytest.fixture(params=["interpret", "compile"])
+@pytest.fixture(params=["interpret", "batch", "compile"])
 def policy(request):
     """Runs with each policy; whole compiles take long, so few programs get them."""
     before, config.policy = config.policy, request.param
@@ -22,7 +22,7 @@ def policy(request):
 
 
 def test_lazy_equals_eager(policy):
-    count = 60 if policy == "interpret" else 4
+    count = {"interpret": 60, "batch": 12, "compile": 4}[policy]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for seed in range(count):

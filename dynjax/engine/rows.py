@@ -1,0 +1,211 @@
+"""Programs over arenas: arrays in whose rows lie the values of one shape and type.
+
+A program for a group of equal parts gathers the rows that it reads, runs the part on all of them by
+`jax.vmap`, and writes a block of rows, in place as the arena is donated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from .parts import Part
+
+Row = tuple[tuple[int, ...], Any]  # shape and type of the rows of an arena
+
+
+class Spec(NamedTuple):
+    """What the program of a part does; equal specs share a program.
+
+    Attributes:
+        part: what runs: one kernel or several.
+        size: how many at once, some of which may not count; 0 for one that runs alone.
+        inputs: for every input, the number of the arena that it is read from; -1 if given.
+        outputs: the part's results that are wanted, and for each the number of the arena that it is
+            written to, or SUM where it is added up, or OWN where it is a result by itself.
+        arenas: the rows and capacities of the arenas it touches; those written to come first.
+        written: how many are written to.
+    """
+
+    part: Part
+    size: int
+    inputs: tuple[int, ...]
+    outputs: tuple[tuple[int, int], ...]
+    arenas: tuple[tuple[Row, int], ...]
+    written: int
+
+    def function(self) -> Callable[..., tuple]:
+        """The program, as a function.
+
+        It takes the arenas, the sums so far, the inputs that are given, the index, and the floats
+        and ints if the part takes any. It returns the arenas written to, the sums, and the results
+        by themselves. The index: where each block to be written begins, how many count, then the
+        rows of every input that is read from an arena.
+        """
+        n_sums = sum(where == SUM for _, where in self.outputs)
+        n_given = sum(where < 0 for where in self.inputs)
+
+        def run(*args: Any) -> tuple:
+            left = iter(args)
+            arenas = [next(left) for _ in self.arenas]
+            sums = [next(left) for _ in range(n_sums)]
+            given = iter([next(left) for _ in range(n_given)])
+            index = next(left)
+            inputs = self._read(arenas, given, index)
+            if self.size:
+                counts = jnp.arange(self.size) < index[self.written]
+                axes = [0, *[None if where < 0 else 0 for where in self.inputs]]
+                numbers = list(left)
+                together = jax.vmap(self._one, (*axes, *[0] * len(numbers)), axis_size=self.size)
+                results = together(counts, *inputs, *numbers)
+            else:
+                results = self._one(None, *inputs, *left)
+            totals, own = [], []
+            blocks: list[list[Any]] = [[] for _ in range(self.written)]
+            for (_, where), result in zip(self.outputs, results, strict=True):
+                if where == SUM:
+                    totals.append(sums[len(totals)] + result.sum(0))
+                elif where == OWN:
+                    own.append(result)
+                else:
+                    blocks[where].append(result if self.size else result[None])
+            for k, block in enumerate(blocks):
+                arenas[k] = _written(arenas[k], jnp.concatenate(block), index[k])
+            return (*arenas[: self.written], *totals, *own)
+
+        return run
+
+    def _read(self, arenas: list[Any], given: Any, index: Any) -> list[Any]:
+        at, width, inputs = self.written + 1, max(self.size, 1), []
+        for where in self.inputs:
+            if where < 0:
+                inputs.append(next(given))
+                continue
+            rows = _rows(arenas[where], index[at : at + width])
+            inputs.append(rows if self.size else rows[0])
+            at += width
+        return inputs
+
+    def _one(self, counts: Any, *args: Any) -> list[Any]:
+        """One member of the group; what does not count adds nothing to sums.
+
+        A vector-Jacobian product is linear in its cotangents. Where these are made zero, rather
+        than the product, XLA still makes one matrix product of many outer ones and their sum.
+        """
+        part, packed = self.part, iter(args[self.part.n_inputs :])
+        floats = next(packed) if part.n_floats else ()
+        ints = next(packed) if part.n_ints else ()
+        env = list(args[: part.n_inputs])
+        summed = {part.n_inputs + k for k, where in self.outputs if where == SUM}
+        for kernel, refs, numbers in part.ops:
+            given = [env[r] for r in refs]
+            first = kernel.cotangents
+            mask = not summed.isdisjoint(range(len(env), len(env) + len(kernel.out_avals)))
+            if mask and first is not None:
+                given[first:] = [jnp.where(counts, x, 0) for x in given[first:]]
+            results = kernel.fn(*given, *[floats[j] if real else ints[j] for real, j in numbers])
+            if mask and first is None:
+                results = [jnp.where(counts, x, 0) for x in results]
+            env.extend(results)
+        return [env[part.n_inputs + k] for k, _ in self.outputs]
+
+
+SUM, OWN = -1, -2
+
+
+def _where(counts: Any, rows: Any) -> Any:
+    return jnp.where(counts.reshape(-1, *[1] * (rows.ndim - 1)), rows, 0)
+
+
+def _rows(arena: Any, index: Any) -> Any:
+    return arena.at[index].get(mode="promise_in_bounds")
+
+
+def _written(arena: Any, block: Any, start: Any) -> Any:
+    return jax.lax.dynamic_update_slice_in_dim(arena, block, start, 0)
+
+
+def put(arena: Any, block: Any, start: Any) -> tuple:
+    """Write rows that come from elsewhere."""
+    return (_written(arena, block, start),)
+
+
+def put_one(arena: Any, value: Any, start: Any) -> tuple:
+    """Write one row that comes from elsewhere."""
+    return (_written(arena, value[None], start),)
+
+
+def take(arena: Any, index: Any) -> tuple:
+    """One row as an array by itself."""
+    return (_rows(arena, index),)
+
+
+def sum_of_rows(arena: Any, total: Any, index: Any) -> tuple:
+    """A total and some rows of an arena; the first of the index is how many count."""
+    counts = jnp.arange(len(index) - 1) < index[0]
+    return (total + _where(counts, _rows(arena, index[1:])).sum(0),)
+
+
+def sum_of(total: Any, *terms: Any) -> tuple:
+    """A total and some more terms, before the index that all functions take."""
+    return (sum(terms[:-1], total),)
+
+
+def computed(fn: Callable[..., tuple]) -> Callable[..., tuple]:
+    """Writes all rows of what a function makes."""
+    return lambda arena, *args: (_written(arena, fn(*args[:-1])[0], args[-1]),)
+
+
+def products_added(fn: Callable[..., tuple]) -> Callable[..., tuple]:
+    """Adds to a total what a function, linear in its last argument, makes of rows; the first of
+    the index is how many count."""
+
+    def run(arena: Any, total: Any, *args: Any) -> tuple:
+        *given, index = args
+        counts = jnp.arange(len(index) - 1) < index[0]
+        return (total + fn(*given, _where(counts, _rows(arena, index[1:])))[0],)
+
+    return run
+
+
+@lru_cache(64)
+def zeros(shape: tuple[int, ...], dtype: Any, device: Any) -> jax.Array:
+    """The total of nothing."""
+    return jnp.zeros(shape, dtype, device=device)
+
+
+class Arenas:
+    """The arenas that are there: lent to one run at a time, and kept for the next."""
+
+    def __init__(self) -> None:
+        self._capacity: dict[Row, int] = {}
+        self._free: dict[Any, jax.Array] = {}
+
+    def capacity(self, row: Row, n: int) -> int:
+        """How many rows an arena has that must hold `n`; only grows, as programs depend on it."""
+        known = self._capacity.get(row, 0)
+        if known < n:
+            known = 256
+            while known < 2 * n:
+                known *= 4
+            self._capacity[row] = known
+        return known
+
+    def take(self, row: Row, capacity: int, device: Any) -> jax.Array:
+        """An arena; what is in it is left from earlier."""
+        arena = self._free.pop((row, capacity, device), None)
+        return jnp.zeros((capacity, *row[0]), row[1], device=device) if arena is None else arena
+
+    def give_back(self, row: Row, arena: jax.Array, device: Any) -> None:
+        """Keep an arena for the next run."""
+        if len(self._free) >= _MOST:
+            self._free.clear()
+        self._free[row, len(arena), device] = arena
+
+
+_MOST = 64  # arenas kept
+arenas = Arenas()
