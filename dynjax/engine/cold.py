@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config
-from . import batch, explain
-from .batch import Batched, NotWorthIt
+from . import explain
+from .batch import GAIN, Batched, NotWorthIt
 from .executor import (
     POLICIES,
     Plan,
@@ -106,7 +106,7 @@ def _by_parts(plan: Plan, trace: Trace) -> Program:
     return Program(run, (), 0.0, left=1, joined=False)
 
 
-def _batched(lowered: Lowered, gain: float = batch.GAIN) -> Batched | None:
+def _batched(lowered: Lowered, gain: float = GAIN) -> Batched | None:
     """The trace as calls of groups; None where it has too little that is equal."""
     try:
         return Batched(lowered, _batch_program_of, gain)

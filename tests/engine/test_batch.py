@@ -12,6 +12,7 @@ from dynjax import nn
 from dynjax.core.config import config
 from dynjax.engine import batch, cold
 from dynjax.engine.lower import lower
+from dynjax.engine.schedule import padded
 from dynjax.engine.trace import state
 from dynjax.interop.jax import from_function
 
@@ -262,4 +263,4 @@ def test_nothing_to_be_done_together_is_refused():
 
 @pytest.mark.parametrize(("n", "size"), [(1, 4), (4, 4), (5, 16), (16, 16), (17, 64), (300, 1024)])
 def test_groups_are_padded_to_few_sizes(n, size):
-    assert batch.padded(n) == size
+    assert padded(n) == size
