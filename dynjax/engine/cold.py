@@ -218,7 +218,7 @@ def _in_background(plan: Plan, donate: tuple[int, ...], trace: Trace, parts: Pro
             RuntimeWarning,
             stacklevel=2,
         )
-        return parts
+        return Program(parts.run, (), 0.0, joined=False)
     del _jobs[key]
     whole = programs.get(key, lambda: job.program)
     explain.report(trace, plan.lowered, whole.seconds or 0.0, len(programs.programs))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from ..core.config import config
@@ -84,12 +85,13 @@ class Template:
 
 nowhere = Step()
 nowhere.key = None
+_none: Any = MappingProxyType({})  # what was recorded after most steps of a graph that never recurs
 
 
 def _blank() -> Step:
     """A step of nothing; the root of a trie."""
     step = Step()
-    step.next, step.last, step.parent, step.key, step.kernel = {}, nowhere, None, None, None
+    step.next, step.last, step.parent, step.key, step.kernel = _none, nowhere, None, None, None
     step.refs, step.numbers, step.kinds, step.kind = (), (), (), None
     step.base = step.n = step.nnum = step.depth = step.inputs = step.path = 0
     step.args, step.place, step.module_path, step.programs = None, None, "", {}
@@ -142,6 +144,8 @@ class Trie:
         self.steps += 1  # may lose a count to another thread: it is only a bound
         if self.steps > config.max_steps:
             self.clear()
+        if parent.next is _none:
+            parent.next = {}
         parent.last = step = parent.next.setdefault(step.key, step)
         return step
 
@@ -341,7 +345,7 @@ class Trace:
         """Hang a step like others under the current position (which it does not move)."""
         cur = self.cur
         step = _new(Step)
-        step.next, step.programs, step.jumps, step.last = {}, {}, None, nowhere
+        step.next, step.programs, step.jumps, step.last = _none, {}, None, nowhere
         step.parent, step.key = cur, key
         step.kernel, step.refs, step.args = template.kernel, refs, template.args
         step.wrap, step.views, step.wrt = template.wrap, template.views, template.wrt
