@@ -23,6 +23,8 @@ from .trace import Step
 _LONGEST = 256  # kernels of a part
 _FEWEST = 3  # how often neighbours must meet
 _FAITHFUL = 0.8  # how much of the time one of them must meet the other
+_GROWN = 4  # kernels from which on a stretch counts as grown together
+_ELSEWHERE = 0.25  # of its uses, below which what it stands beside is not part of it
 _MOST_PARTS = 4096
 _END = None  # in the tree of parts: a part ends here
 
@@ -132,11 +134,14 @@ def recurring(kernels: Sequence[Kernel], longest: int = _LONGEST) -> list[tuple[
     while True:
         pairs = Counter(zip(sequence, islice(sequence, 1, None)))
         alone = Counter(sequence)
+        # What has grown together and mostly stands elsewhere is a part of its own.
+        apart = {x for x in alone if len(spelled[x]) >= _GROWN}
         faithful = {
             pair: times
             for pair, times in pairs.items()
             if times >= _FEWEST
             and pair[0] != pair[1]
+            and not any(x in apart and times < _ELSEWHERE * alone[x] for x in pair)
             and times >= _FAITHFUL * min(alone[pair[0]], alone[pair[1]])
             and len(spelled[pair[0]]) + len(spelled[pair[1]]) <= longest
         }

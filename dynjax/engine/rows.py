@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from math import prod
 from typing import Any, NamedTuple
 
 import jax
@@ -189,7 +190,8 @@ class Arenas:
         """How many rows an arena has that must hold `n`; only grows, as programs depend on it."""
         known = self._capacity.get(row, 0)
         if known < n:
-            known = 256
+            shape, dtype = row
+            known = max(16, min(1024, 2**20 // max(1, prod(shape) * dtype.itemsize)))
             while known < 2 * n:
                 known *= 4
             self._capacity[row] = known

@@ -12,6 +12,7 @@ from weakref import WeakSet
 import jax
 import numpy as np
 
+from ..core.devices import jax_default
 from . import rows
 from .kernel import Kernel
 from .lower import Lowered
@@ -87,7 +88,7 @@ class Schedule:
         lowered, program_of, gain: as for `Batched`.
 
     Attributes:
-        device: where all is.
+        device: where all is; None for where JAX puts it unasked.
         capacity: of the arenas it uses.
         entering: the leaves that are read as rows: (program, arena, leaves, index).
         joined: values made of rows of several leaves: (place, leaves, which rows).
@@ -100,7 +101,9 @@ class Schedule:
         devices = {kind.device for kind in lowered.kinds}
         if len(devices) != 1 or (gain > 1 and len(program) < _FEWEST):
             raise NotWorthIt
-        self.device = devices.pop().jax
+        device = devices.pop()
+        # Committed to a device or not is part of what a program is compiled for.
+        self.device = None if device == jax_default() else device.jax
         self.program, self.steps, self.n_leaves = program, lowered.steps, n
         self.program_of, self.results = program_of, lowered.results
         self.uses_of = Counter(chain.from_iterable([refs for _, refs, _ in program]))

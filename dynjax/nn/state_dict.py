@@ -7,7 +7,10 @@ from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..autograd.modes import no_grad
+from ..engine.value import concrete
 from ..tensor.parameter import Parameter
 from ..tensor.storage import write
 from ..tensor.tensor import Tensor, value_of
@@ -30,6 +33,22 @@ class _IncompatibleKeys(namedtuple("IncompatibleKeys", ["missing_keys", "unexpec
         return super().__repr__()
 
     __str__ = __repr__
+
+
+def _copy(target: Tensor, source: Tensor) -> None:
+    """`target.copy_(source)`; what is at hand is not left to be recorded with the first step, which
+    would then be another program than the steps after it.
+    """
+    value, kind = value_of(source), value_of(target).kind
+    known = value.kind
+    same = (known.shape, known.dtype, known.device) == (kind.shape, kind.dtype, kind.device)
+    if not same or value.array is None:
+        target.copy_(source)
+        return
+    array = value.array
+    if isinstance(array, np.ndarray):  # the user's memory; arrays of JAX never change
+        array = array.copy()
+    write(target, concrete(array, known.with_grad(False, False)))
 
 
 def _snapshot(root: Module) -> Callable[[], None]:
@@ -278,7 +297,7 @@ class StateDictMixin:
         try:
             with no_grad():
                 if not assign:
-                    param.copy_(value)
+                    _copy(param, value)
                     return
                 if isinstance(param, Parameter):
                     if isinstance(value, Parameter):
