@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .kernel import Kernel
-from .lower import Lowered, Op, evaluate
+from .kernel import Kernel, Op, evaluate
+from .lower import Lowered
 from .trace import Step
 
 _LONGEST = 256  # kernels of a part
