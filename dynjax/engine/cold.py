@@ -36,7 +36,7 @@ from .lower import Lowered
 from .parts import Dictionary, Part, Parted, recurring
 from .trace import Step, Trace
 
-_SHORTEST = 24  # kernels, below which a trace is compiled whole
+_SHORTEST = 24  # kernels, below which a trace is compiled whole unless all its parts are at hand
 _WORTH = 0.6  # parts are worth it where this share of the kernels, or less, is to be compiled
 _CALL = 25e-6  # seconds that a call of a part costs
 _COMPILE = 4e-3  # seconds a kernel that compiling whole costs
@@ -117,11 +117,10 @@ def _batched(lowered: Lowered, gain: float = GAIN) -> Batched | None:
 def _parted(lowered: Lowered) -> Parted | None:
     """The trace as calls of parts; None where compiling it whole costs no more."""
     kernels = [kernel for kernel, _, _ in lowered.program]
-    if len(kernels) < _SHORTEST:
-        return None
+    short = len(kernels) < _SHORTEST
     with _lock:
         known, between = _dictionary.cut(kernels)
-        if 2 * sum(stop - start for start, stop in known) < len(kernels):
+        if not short and 2 * sum(stop - start for start, stop in known) < len(kernels):
             found = recurring(kernels)
             if found:
                 for part in found:
@@ -130,7 +129,7 @@ def _parted(lowered: Lowered) -> Parted | None:
         new = {tuple(kernels[start:stop]) for start, stop in known}
         effort = sum(len(part) for part in new if part not in _dictionary.compiled)
         effort += sum(stop - start for start, stop in between)
-        if effort > _WORTH * len(kernels):
+        if effort > (0 if short else _WORTH * len(kernels)):
             return None
         _dictionary.compiled |= new
         ranges = list(known)

@@ -205,6 +205,19 @@ def infer(
         return tuple(jax.eval_shape(fn, *in_avals, *scalars))
 
 
+# A kernel in a program: itself, the places of its inputs, its numbers as (is float, position).
+Op = tuple[Kernel, tuple[int, ...], tuple[tuple[bool, int], ...]]
+
+
+def evaluate(program: Sequence[Op], arrays: Sequence[Any], floats: Any, ints: Any) -> list[Any]:
+    """All values of a program: its inputs, then what its kernels give, in order."""
+    env = list(arrays)
+    for kernel, refs, numbers in program:
+        scalars = [floats[j] if is_float else ints[j] for is_float, j in numbers]
+        env.extend(kernel.fn(*[env[r] for r in refs], *scalars))
+    return env
+
+
 def is_inexact(dtype: Any) -> bool:
     """Whether gradients can flow through this type."""
     return jnp.issubdtype(dtype, jnp.inexact)

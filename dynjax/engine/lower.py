@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import jax
 
-from .kernel import Kernel
+from . import loops
+from .kernel import Kernel, Op, evaluate
 from .kernel import kernels as known
 from .trace import Step
 
-# A kernel, the places of its inputs, its numbers as (is float, position).
-Op = tuple[Kernel, tuple[int, ...], tuple[tuple[bool, int], ...]]
+_TIMES = 8  # repetitions from which on a chain is compiled as a loop
 
 
 class Lowered(NamedTuple):
@@ -121,6 +121,11 @@ def lower(path: Sequence[Step], wanted: Sequence[int], cut: bool = False) -> Low
     )
 
     def fn(arrays: Sequence[Any], float_numbers: Any, int_numbers: Any) -> list:
+        found = [] if cut else loops.find(program, len(leaves), results, _TIMES)
+        if found:
+            return loops.evaluate_looped(
+                program, found, results, arrays, float_numbers, int_numbers
+            )
         env = evaluate(program, arrays, float_numbers, int_numbers)
         return [env[r] for r in results]
 
@@ -129,15 +134,6 @@ def lower(path: Sequence[Step], wanted: Sequence[int], cut: bool = False) -> Low
         tuple(map(aval, results)), key, tuple(steps), tuple(program), results,
         tuple(map(origin, results)),
     )  # fmt: skip
-
-
-def evaluate(program: Sequence[Op], arrays: Sequence[Any], floats: Any, ints: Any) -> list[Any]:
-    """All values of a program: its inputs, then what its kernels give, in order."""
-    env = list(arrays)
-    for kernel, refs, numbers in program:
-        scalars = [floats[j] if is_float else ints[j] for is_float, j in numbers]
-        env.extend(kernel.fn(*[env[r] for r in refs], *scalars))
-    return env
 
 
 def _always(step: Step) -> bool:

@@ -10,14 +10,17 @@ varies. What lies between parts is a part of its own, or runs kernel by kernel.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from .kernel import Kernel
-from .lower import Lowered, Op, evaluate
+from .kernel import Kernel, Op, evaluate
+from .loops import Form, Loop, Looped, capacity_for, in_ranges, outside, source_of
+from .lower import Lowered
 from .trace import Step
 
 _LONGEST = 256  # kernels of a part
@@ -87,7 +90,8 @@ class Dictionary:
         # How often a kernel stood in a new stretch between parts; parts that were compiled.
         self.between: Counter[Kernel] = Counter()
         self.compiled: set[tuple[Kernel, ...]] = set()
-        self.outputs: dict[Part, set[int]] = {}
+        self.outputs: dict[Part | Looped, set[int]] = {}
+        self.forms: dict[tuple[Kernel, ...], list[Form]] = {}
 
     def add(self, kernels: Sequence[Kernel]) -> None:
         """Learn a part."""
@@ -95,6 +99,7 @@ class Dictionary:
             self.root, self.count = {}, 0
             self.between.clear()
             self.compiled.clear()
+            self.forms.clear()
         node = self.root
         for kernel in kernels:
             node = node.setdefault(kernel, {})
@@ -169,13 +174,23 @@ def recurring(kernels: Sequence[Kernel], longest: int = _LONGEST) -> list[tuple[
     ]
 
 
-def calls(lowered: Lowered, ranges: Sequence[tuple[int, int]]) -> list[Call]:
-    """The uses of parts that make up a program, given where each begins and ends."""
+def calls(
+    lowered: Lowered, ranges: Sequence[tuple[int, int]], loops: Sequence[Loop] = ()
+) -> list[Call | Loop]:
+    """The uses of parts, and the loops, that make up a program; `ranges` says where each is."""
     program = lowered.program
     place = len(lowered.leaves)
-    owner: list[int] = [-1] * place
-    found: list[Call] = []
-    for number, (start, stop) in enumerate(ranges):
+    owner: list[Call | None] = [None] * place
+    found: list[Call | Loop] = []
+    at = {(loop.start, loop.stop): loop for loop in loops}
+    for start, stop in ranges:
+        loop = at.get((start, stop))
+        if loop is not None:
+            found.append(loop)
+            _need(owner, loop.reads())
+            place = loop.end
+            owner += [None] * (place - loop.first)
+            continue
         first, inputs, floats, ints, ops = place, {}, {}, {}, []
         for kernel, refs, numbers in program[start:stop]:
             ops.append((kernel, refs, numbers))
@@ -183,13 +198,9 @@ def calls(lowered: Lowered, ranges: Sequence[tuple[int, int]]) -> list[Call]:
             for r in refs:
                 if r < first and r not in inputs:
                     inputs[r] = len(inputs)
-                    if owner[r] >= 0:
-                        call = found[owner[r]]
-                        call.needed.add(r - call.first)
             for is_float, j in numbers:
                 pool = floats if is_float else ints
                 pool.setdefault(j, len(pool))
-        owner += [number] * (place - first)
         inner = len(inputs) - first
         part = Part(
             tuple(
@@ -208,16 +219,114 @@ def calls(lowered: Lowered, ranges: Sequence[tuple[int, int]]) -> list[Call]:
             len(floats),
             len(ints),
         )
-        found.append(Call(part, tuple(inputs), start, first, tuple(floats), tuple(ints), set()))
-    for r in lowered.results:
-        if owner[r] >= 0:
-            call = found[owner[r]]
-            call.needed.add(r - call.first)
+        _need(owner, inputs)
+        call = Call(part, tuple(inputs), start, first, tuple(floats), tuple(ints), set())
+        owner += [call] * (place - first)
+        found.append(call)
+    _need(owner, lowered.results)
     return found
 
 
+def _need(owner: Sequence[Call | None], places: Iterable[int]) -> None:
+    """Note with the calls that own these places that somebody reads them."""
+    for place in places:
+        call = owner[place]
+        if call is not None:
+            call.needed.add(place - call.first)
+
+
+class _Use(NamedTuple):
+    """A call as it runs: from `inputs` to `outputs`, after which `drop` is not read again."""
+
+    program: Any
+    inputs: tuple[int, ...]
+    floats: tuple[int, ...]
+    ints: tuple[int, ...]
+    outputs: tuple[int, ...]
+    drop: list[int]
+
+    def reads(self) -> Iterable[int]:
+        """The places that it takes."""
+        return self.inputs
+
+    def run(self, env: dict[int, Any], floats: Any, ints: Any) -> None:
+        """Run it on the values at hand, to which it adds its own."""
+        given = [env[r] for r in self.inputs]
+        if self.floats:
+            given.append(floats[list(self.floats)])
+        if self.ints:
+            given.append(ints[list(self.ints)])
+        env.update(zip(self.outputs, self.program.run(*given)))
+
+
+class _LoopUse(NamedTuple):
+    """A loop as it runs; the place of a stack is below zero.
+
+    Attributes:
+        program: what runs.
+        schedule: as it takes it.
+        inputs: constants and what is carried in.
+        stacks: the place of each stack, or the places of what is to be stacked.
+        capacity: the length of a stack that is made here.
+        floats, ints: positions of the numbers of every repetition, a row each; None for none.
+        outputs: places of what is carried out, then of stacks.
+        picked: (place, the stack that it is in, where).
+        drop: what is not read again.
+    """
+
+    program: Any
+    schedule: np.ndarray
+    inputs: tuple[int, ...]
+    stacks: tuple[int | tuple[int, ...], ...]
+    capacity: int
+    floats: np.ndarray | None
+    ints: np.ndarray | None
+    outputs: tuple[int, ...]
+    picked: list[tuple[int, int, int]]
+    drop: list[int]
+
+    def reads(self) -> Iterable[int]:
+        """The places that it takes."""
+        stacks = [(s,) if isinstance(s, int) else s for s in self.stacks]
+        return [*self.inputs, *(r for places in stacks for r in places)]
+
+    def run(self, env: dict[int, Any], floats: Any, ints: Any) -> None:
+        """Run it on the values at hand, to which it adds its own."""
+        given = [self.schedule, *[env[r] for r in self.inputs]]
+        for stack in self.stacks:
+            if isinstance(stack, int):
+                given.append(env[stack])
+            else:
+                given.append(_stacked([env[r] for r in stack], self.capacity))
+        if self.floats is not None:
+            given.append(floats[self.floats])
+        if self.ints is not None:
+            given.append(ints[self.ints])
+        env.update(zip(self.outputs, self.program.run(*given)))
+        for place, stack, k in self.picked:
+            env[place] = _pick(env[stack], k)
+
+
+@jax.jit
+def _pick(stack: jax.Array, k: int) -> jax.Array:
+    return jax.lax.dynamic_index_in_dim(stack, k, keepdims=False)
+
+
+_stack = jax.jit(lambda arrays: jnp.stack(arrays))
+
+
+def _stacked(arrays: list[Any], capacity: int) -> Any:
+    """Arrays as one with room for `capacity`; on the host where they lie there anyway."""
+    if all(type(a) is np.ndarray or getattr(a.device, "platform", None) == "cpu" for a in arrays):
+        stack = np.zeros((capacity, *arrays[0].shape), arrays[0].dtype)
+        for k, array in enumerate(arrays):
+            stack[k] = array
+        return stack
+    return _stack(arrays + arrays[:1] * (capacity - len(arrays)))
+
+
 class Parted:
-    """A program as calls of parts.
+    """A program as calls of parts, and loops.
 
     Args:
         lowered: the program.
@@ -230,60 +339,127 @@ class Parted:
         lowered: Lowered,
         ranges: Sequence[tuple[int, int]],
         dictionary: Dictionary,
-        program_of: Callable[[Part, tuple[int, ...], Step], Any],
+        program_of: Callable[[Part | Looped, tuple[int, ...], Step], Any],
     ) -> None:
-        self.n_leaves, self.results = len(lowered.leaves), lowered.results
+        program, self.results = lowered.program, lowered.results
+        self.n_leaves = len(lowered.leaves)
         self.n_floats, self.n_ints = len(lowered.floats), len(lowered.ints)
-        uses = [call for call in calls(lowered, ranges) if call.needed]
+        loops = in_ranges(program, self.n_leaves, self.results, ranges, dictionary.forms)
+        inside = [range(loop.start, loop.stop) for loop in loops]
+        ranges = sorted(
+            [
+                *[r for r in ranges if not any(r[0] in loop for loop in inside)],
+                *[(loop.start, loop.stop) for loop in loops],
+            ]
+        )
+        uses = [
+            use for use in calls(lowered, ranges, loops) if isinstance(use, Loop) or use.needed
+        ]
+        single, in_stacks = outside(program, self.n_leaves, self.results, loops)
+        read = single | in_stacks
+        capacities = {loop.first: capacity_for(loop) for loop in loops}
+        parts: list[Part | Looped] = []
+        needed: list[set[int]] = []
+        for use in uses:
+            if isinstance(use, Loop):
+                sources = [source_of(places, loops) for places in use.stacks]
+                own = capacities[use.first]
+                lengths = tuple([own if s is None else capacities[s.first] for s in sources])
+                parts.append(Looped(use.form, own, lengths))
+                needed.append(set(use.stacked(read)))
+            else:
+                parts.append(use.part)
+                needed.append(use.needed)
         # Parts are long tuples: each use is looked up once, and its part known by a number then.
-        numbers: dict[Part, int] = {}
-        which = [numbers.setdefault(call.part, len(numbers)) for call in uses]
+        numbers: dict[Part | Looped, int] = {}
+        which = [numbers.setdefault(part, len(numbers)) for part in parts]
         wanted: list[set[int]] = [set() for _ in numbers]
         starts: list[int] = [0] * len(numbers)
-        for number, call in zip(reversed(which), reversed(uses)):
-            starts[number] = call.start
-            wanted[number] |= call.needed
+        for number, use, places in zip(reversed(which), reversed(uses), reversed(needed)):
+            starts[number] = use.start
+            wanted[number] |= places
         outputs = dictionary.outputs
         made = []
-        for part, needed, start in zip(numbers, wanted, starts):
+        for part, places, start in zip(numbers, wanted, starts):
             # What any use needed before is given to all: one program for a part.
-            needed |= outputs.get(part, set())
+            places |= outputs.get(part, set())
             if len(outputs) > _MOST_PARTS:
                 outputs.clear()
-            outputs[part] = needed
-            places = tuple(sorted(needed))
-            made.append((places, program_of(part, places, lowered.steps[start])))
+            outputs[part] = places
+            ordered = tuple(sorted(places))
+            made.append((ordered, program_of(part, ordered, lowered.steps[start])))
+        self.uses: list[_Use | _LoopUse] = []
+        for number, use in zip(which, uses):
+            places, compiled = made[number]
+            if isinstance(use, Loop):
+                capacity = capacities[use.first]
+                self.uses.append(_loop_use(use, loops, compiled, places, capacity, single))
+            else:
+                outs = tuple([use.first + k for k in places])
+                self.uses.append(_Use(compiled, use.inputs, use.floats, use.ints, outs, []))
         last: dict[int, int] = {}
-        for k, call in enumerate(uses):
-            for r in call.inputs:
-                last[r] = k
+        for k, use in enumerate(self.uses):
+            last.update(dict.fromkeys(use.outputs if isinstance(use, _LoopUse) else (), k))
+            last.update(dict.fromkeys(use.reads(), k))
         kept = set(self.results)
-        drops: list[list[int]] = [[] for _ in uses]
         for r, k in last.items():
             if r not in kept:
-                drops[k].append(r)
-        self.uses = [
-            (made[number][1], call.inputs, call.floats, call.ints,
-             [call.first + k for k in made[number][0]], drop)
-            for number, call, drop in zip(which, uses, drops)
-        ]  # fmt: skip
+                self.uses[k].drop.append(r)
 
     def run(self, *args: Any) -> list[Any]:
         """The distinct outputs, from leaf arrays, then the floats and ints if there are any."""
         env: dict[int, Any] = dict(enumerate(args[: self.n_leaves]))
         packed = iter(args[self.n_leaves :])
-        all_floats = np.asarray(next(packed)) if self.n_floats else None
-        all_ints = np.asarray(next(packed)) if self.n_ints else None
-        for program, inputs, floats, ints, outputs, drop in self.uses:
-            given = [env[r] for r in inputs]
-            if floats:
-                given.append(all_floats[list(floats)])
-            if ints:
-                given.append(all_ints[list(ints)])
-            env.update(zip(outputs, program.run(*given)))
-            for r in drop:
+        floats = np.asarray(next(packed)) if self.n_floats else None
+        ints = np.asarray(next(packed)) if self.n_ints else None
+        for use in self.uses:
+            use.run(env, floats, ints)
+            for r in use.drop:
                 del env[r]
         return [env[r] for r in self.results]
+
+
+def _loop_use(
+    loop: Loop,
+    loops: Sequence[Loop],
+    program: Any,
+    stacked: tuple[int, ...],
+    capacity: int,
+    single: set[int],
+) -> _LoopUse:
+    """A loop ready to run; `single` are the places that are read one by one."""
+    finals = loop.finals()
+    sources = [source_of(places, loops) for places in loop.stacks]
+    schedule = [loop.times, *[0 if s is None else s.start for s in sources]]
+    schedule += [1 if s is None else s.stride for s in sources]
+    stacks = tuple(
+        [
+            places if s is None else _place_of_stack(s.first + s.result)
+            for s, places in zip(sources, loop.stacks)
+        ]
+    )
+    picked = []
+    for place in sorted(single):
+        if loop.first <= place < loop.end and place not in finals:
+            k, result = divmod(place - loop.first, loop.size)
+            picked.append((place, _place_of_stack(loop.first + result), k))
+    carried = [loop.end - loop.size + k for k in loop.form.carried]
+
+    def rows(numbers: tuple[tuple[int, ...], ...]) -> np.ndarray | None:
+        if not numbers[0]:
+            return None
+        return np.array([*numbers, *numbers[:1] * (capacity - loop.times)])
+
+    return _LoopUse(
+        program, np.array(schedule), loop.consts + loop.begins, stacks, capacity,
+        rows(loop.floats), rows(loop.ints),
+        (*carried, *[_place_of_stack(loop.first + k) for k in stacked]), picked, [],
+    )  # fmt: skip
+
+
+def _place_of_stack(first: int) -> int:
+    """The place of the stack whose first element has this place."""
+    return -1 - first
 
 
 __all__ = ["Call", "Dictionary", "Part", "Parted", "calls", "recurring"]
