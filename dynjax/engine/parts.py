@@ -27,7 +27,6 @@ _LONGEST = 256  # kernels of a part
 _FEWEST = 3  # how often neighbours must meet
 _FAITHFUL = 0.8  # how much of the time one of them must meet the other
 _GROWN = 4  # kernels from which on a stretch counts as grown together
-_ELSEWHERE = 0.25  # of its uses, below which what it stands beside is not part of it
 _MOST_PARTS = 4096
 _END = None  # in the tree of parts: a part ends here
 
@@ -131,8 +130,16 @@ class Dictionary:
         return known, between
 
 
-def recurring(kernels: Sequence[Kernel], longest: int = _LONGEST) -> list[tuple[Kernel, ...]]:
-    """The stretches of at most `longest` kernels that recur in a sequence and belong together."""
+def recurring(
+    kernels: Sequence[Kernel], longest: int = _LONGEST, elsewhere: float = 0.0
+) -> list[tuple[Kernel, ...]]:
+    """The stretches of kernels that recur in a sequence and belong together.
+
+    Args:
+        kernels: the sequence.
+        longest: kernels of a stretch.
+        elsewhere: the share of its uses below which what has grown together takes in no neighbour.
+    """
     numbers: dict[Kernel, int] = {}
     sequence = [numbers.setdefault(kernel, len(numbers)) for kernel in kernels]
     spelled: list[tuple[Kernel, ...]] = [(kernel,) for kernel in numbers]
@@ -146,7 +153,7 @@ def recurring(kernels: Sequence[Kernel], longest: int = _LONGEST) -> list[tuple[
             for pair, times in pairs.items()
             if times >= _FEWEST
             and pair[0] != pair[1]
-            and not any(x in apart and times < _ELSEWHERE * alone[x] for x in pair)
+            and not any(x in apart and times < elsewhere * alone[x] for x in pair)
             and times >= _FAITHFUL * min(alone[pair[0]], alone[pair[1]])
             and len(spelled[pair[0]]) + len(spelled[pair[1]]) <= longest
         }

@@ -10,6 +10,7 @@ from .lower import Op
 from .parts import Dictionary, Part, recurring
 
 _LONGEST = 64  # kernels of a part
+_ELSEWHERE = 0.25  # a cell of another tree that often follows is no part of this one
 _dictionary = Dictionary()
 _lock = threading.Lock()
 
@@ -45,7 +46,7 @@ def units(
     with _lock:
         known, between = _dictionary.cut(kernels)
         if 2 * sum(stop - start for start, stop in known) < len(kernels):
-            for stretch in recurring(kernels, _LONGEST):
+            for stretch in recurring(kernels, _LONGEST, _ELSEWHERE):
                 _dictionary.add(stretch)
             known, between = _dictionary.cut(kernels)
     ranges = [*known, *[(k, k + 1) for start, stop in between for k in range(start, stop)]]
