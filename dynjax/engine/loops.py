@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -20,10 +20,6 @@ import jax.numpy as jnp
 from .kernel import Kernel, Op, evaluate
 
 _LONGEST = 256  # kernels of a repetition
-_FEWEST = 3  # repetitions of a loop that is not known yet
-_MOST = 3  # values that may be stacked for a repetition, or taken from it, where each is a call
-_CAPACITY = 64  # repetitions that stacks have room for, and ...
-_ROOM = 1 << 20  # ... bytes that they may take for that
 _GATHERED = 0.5  # of the bytes that a repetition touches, how much may be stacked for it
 
 
@@ -195,9 +191,7 @@ class Loop(NamedTuple):
         )
 
 
-def chain(
-    program: Sequence[Op], start: int, period: int, times: int, first: int
-) -> Loop | None:
+def chain(program: Sequence[Op], start: int, period: int, times: int, first: int) -> Loop | None:
     """The loop that equal stretches of kernels are, if they are wired as one.
 
     Args:
@@ -280,8 +274,7 @@ def fitted(form: Form, program: Sequence[Op], start: int, times: int, first: int
         all(len(set(places)) == 1 for places in consts)
         and all(max(places) < first for places in (*consts, *stacks))
         and all(
-            places[0] < first
-            and all(p == first + t * size + k for t, p in enumerate(places[1:]))
+            places[0] < first and all(p == first + t * size + k for t, p in enumerate(places[1:]))
             for places, k in zip(carries, form.carried, strict=True)
         )
     )
@@ -357,105 +350,6 @@ def find(program: Sequence[Op], n_leaves: int, results: Iterable[int], fewest: i
         if loop is not None:
             candidates.append(loop)
     return settled(program, n_leaves, results, candidates, fewest)
-
-
-class Looped(NamedTuple):
-    """A loop as a part of a program: of whatever length, which is a run-time number.
-
-    Attributes:
-        form: what is repeated.
-        capacity: how long the stacks are that leave, and those that are made for it.
-        lengths: how long the stacks are that it takes.
-    """
-
-    form: Form
-    capacity: int
-    lengths: tuple[int, ...]
-
-    @property
-    def ops(self) -> tuple[Op, ...]:
-        """The kernels of a repetition."""
-        return self.form.ops
-
-    def function(self, outputs: tuple[int, ...]) -> Callable[..., list[Any]]:
-        """It as a function of its schedule, inputs, then its floats and ints if it has any.
-
-        The schedule: how often, then where in every stack the first repetition reads, then how far
-        on the next one does. Returns what is carried out, then the results `outputs` as stacks.
-        """
-        form = self.form
-        last = 1 + form.n_inputs - form.n_stacks
-
-        def loop(schedule: Any, *args: Any) -> list[Any]:
-            packed = iter(args[form.n_inputs :])
-            floats = next(packed) if form.n_floats else ()
-            ints = next(packed) if form.n_ints else ()
-            starts, strides = schedule[1 : 1 + form.n_stacks], schedule[1 + form.n_stacks :]
-            carries, stacks = form.run(
-                schedule[0], self.capacity, outputs, args[: form.n_consts],
-                args[form.n_consts : last - 1],
-                list(zip(args[last - 1 : form.n_inputs], starts, strides)), floats, ints,
-            )  # fmt: skip
-            return [*carries, *stacks]
-
-        return loop
-
-
-def capacity_for(loop: Loop) -> int:
-    """The length of the stacks of a loop: few different ones, so that programs are few."""
-    largest = max(map(_bytes, loop.form.results()))
-    capacity = _CAPACITY
-    while capacity < loop.times:
-        capacity *= 4
-    if capacity * largest <= _ROOM:
-        return capacity
-    return 1 << (loop.times - 1).bit_length()
-
-
-def in_ranges(
-    program: Sequence[Op],
-    n_leaves: int,
-    results: Iterable[int],
-    ranges: Sequence[tuple[int, int]],
-    forms: dict[tuple[Kernel, ...], list[Form]],
-) -> list[Loop]:
-    """The loops that consecutive equal ranges are, where they pay.
-
-    Args:
-        program, n_leaves, results: the whole.
-        ranges: stretches of it, in order.
-        forms: the loops known so far, by the kernels of a repetition; new ones are added.
-    """
-    places, candidates, i = starts_of(program, n_leaves), [], 0
-    while i < len(ranges):
-        start, stop = ranges[i]
-        kernels = tuple([kernel for kernel, _, _ in program[start:stop]])
-        period, times = stop - start, 1
-        while i + times < len(ranges) and _repeats(program, kernels, ranges[i + times]):
-            times += 1
-        i += times
-        known = forms.get(kernels, ())
-        for late in (0, 1):  # the first repetition is often wired in a way of its own
-            at, left = start + late * period, times - late
-            found = [fitted(form, program, at, left, places[at]) for form in known if left]
-            if left >= _FEWEST:
-                found.append(chain(program, at, period, left, places[at]))
-            loop = next((loop for loop in found if loop is not None), None)
-            if loop is not None:
-                candidates.append(loop)
-                break
-    loops = settled(program, n_leaves, results, candidates, 1, _MOST)
-    for loop in loops:
-        known = forms.setdefault(tuple([kernel for kernel, _, _ in loop.form.ops]), [])
-        if loop.form not in known:
-            known.append(loop.form)
-    return loops
-
-
-def _repeats(program: Sequence[Op], kernels: Sequence[Kernel], at: tuple[int, int]) -> bool:
-    return at[1] - at[0] == len(kernels) and all(
-        op[0] is kernel for op, kernel in zip(program[slice(*at)], kernels, strict=True)
-    )
 
 
 def starts_of(program: Sequence[Op], n_leaves: int) -> list[int]:
@@ -552,21 +446,21 @@ def _pays(
         inputs.update(zip(refs, kernel.in_avals))
     last = form.n_inputs - form.n_stacks
     apart = [
-        inputs[last + k]
-        for k, places in enumerate(loop.stacks)
-        if source_of(places, loops) is None
+        inputs[last + k] for k, places in enumerate(loop.stacks) if source_of(places, loops) is None
     ]
     finals = loop.finals()
     picked = [p for p in read[0] if loop.first <= p < loop.end and p not in finals]
-    moved = sum(map(_bytes, apart)) + sum(
-        _bytes(shapes[(p - loop.first) % loop.size]) for p in picked
-    ) / loop.times
-    touched = sum(map(_bytes, shapes)) + sum(_bytes(inputs[r]) for r in range(last))
+    moved = (
+        sum(map(size_of, apart))
+        + sum(size_of(shapes[(p - loop.first) % loop.size]) for p in picked) / loop.times
+    )
+    touched = sum(map(size_of, shapes)) + sum(size_of(inputs[r]) for r in range(last))
     few = most is None or len(apart) + 2 * len(picked) / loop.times <= most
     return few and moved <= _GATHERED * touched
 
 
-def _bytes(aval: Any) -> int:
+def size_of(aval: Any) -> int:
+    """The bytes of an array of this shape and type."""
     return math.prod(aval.shape) * aval.dtype.itemsize
 
 
@@ -623,4 +517,4 @@ def evaluate_looped(
     return [value(r) for r in results]
 
 
-__all__ = ["Form", "Loop", "Looped", "chain", "evaluate_looped", "find", "fitted", "in_ranges"]
+__all__ = ["Form", "Loop", "Source", "chain", "evaluate_looped", "find", "fitted", "settled"]

@@ -14,12 +14,11 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .kernel import Kernel, Op, evaluate
-from .loops import Form, Loop, Looped, capacity_for, in_ranges, outside, source_of
+from .looped import Looped, LoopUse, capacity_for, in_ranges, loop_use
+from .loops import Form, Loop, outside, source_of
 from .lower import Lowered
 from .trace import Step
 
@@ -90,7 +89,9 @@ class Dictionary:
         self.between: Counter[Kernel] = Counter()
         self.compiled: set[tuple[Kernel, ...]] = set()
         self.outputs: dict[Part | Looped, set[int]] = {}
+        # Loops by the kernels of a repetition; kernels of parts that run by themselves.
         self.forms: dict[tuple[Kernel, ...], list[Form]] = {}
+        self.plain: set[tuple[Kernel, ...]] = set()
 
     def add(self, kernels: Sequence[Kernel]) -> None:
         """Learn a part."""
@@ -99,6 +100,7 @@ class Dictionary:
             self.between.clear()
             self.compiled.clear()
             self.forms.clear()
+            self.plain.clear()
         node = self.root
         for kernel in kernels:
             node = node.setdefault(kernel, {})
@@ -266,72 +268,6 @@ class _Use(NamedTuple):
         env.update(zip(self.outputs, self.program.run(*given)))
 
 
-class _LoopUse(NamedTuple):
-    """A loop as it runs; the place of a stack is below zero.
-
-    Attributes:
-        program: what runs.
-        schedule: as it takes it.
-        inputs: constants and what is carried in.
-        stacks: the place of each stack, or the places of what is to be stacked.
-        capacity: the length of a stack that is made here.
-        floats, ints: positions of the numbers of every repetition, a row each; None for none.
-        outputs: places of what is carried out, then of stacks.
-        picked: (place, the stack that it is in, where).
-        drop: what is not read again.
-    """
-
-    program: Any
-    schedule: np.ndarray
-    inputs: tuple[int, ...]
-    stacks: tuple[int | tuple[int, ...], ...]
-    capacity: int
-    floats: np.ndarray | None
-    ints: np.ndarray | None
-    outputs: tuple[int, ...]
-    picked: list[tuple[int, int, int]]
-    drop: list[int]
-
-    def reads(self) -> Iterable[int]:
-        """The places that it takes."""
-        stacks = [(s,) if isinstance(s, int) else s for s in self.stacks]
-        return [*self.inputs, *(r for places in stacks for r in places)]
-
-    def run(self, env: dict[int, Any], floats: Any, ints: Any) -> None:
-        """Run it on the values at hand, to which it adds its own."""
-        given = [self.schedule, *[env[r] for r in self.inputs]]
-        for stack in self.stacks:
-            if isinstance(stack, int):
-                given.append(env[stack])
-            else:
-                given.append(_stacked([env[r] for r in stack], self.capacity))
-        if self.floats is not None:
-            given.append(floats[self.floats])
-        if self.ints is not None:
-            given.append(ints[self.ints])
-        env.update(zip(self.outputs, self.program.run(*given)))
-        for place, stack, k in self.picked:
-            env[place] = _pick(env[stack], k)
-
-
-@jax.jit
-def _pick(stack: jax.Array, k: int) -> jax.Array:
-    return jax.lax.dynamic_index_in_dim(stack, k, keepdims=False)
-
-
-_stack = jax.jit(lambda arrays: jnp.stack(arrays))
-
-
-def _stacked(arrays: list[Any], capacity: int) -> Any:
-    """Arrays as one with room for `capacity`; on the host where they lie there anyway."""
-    if all(type(a) is np.ndarray or getattr(a.device, "platform", None) == "cpu" for a in arrays):
-        stack = np.zeros((capacity, *arrays[0].shape), arrays[0].dtype)
-        for k, array in enumerate(arrays):
-            stack[k] = array
-        return stack
-    return _stack(arrays + arrays[:1] * (capacity - len(arrays)))
-
-
 class Parted:
     """A program as calls of parts, and loops.
 
@@ -351,7 +287,9 @@ class Parted:
         program, self.results = lowered.program, lowered.results
         self.n_leaves = len(lowered.leaves)
         self.n_floats, self.n_ints = len(lowered.floats), len(lowered.ints)
-        loops = in_ranges(program, self.n_leaves, self.results, ranges, dictionary.forms)
+        loops = in_ranges(
+            program, self.n_leaves, self.results, ranges, dictionary.forms, dictionary.plain
+        )
         inside = [range(loop.start, loop.stop) for loop in loops]
         ranges = sorted(
             [
@@ -375,6 +313,7 @@ class Parted:
                 parts.append(Looped(use.form, own, lengths))
                 needed.append(set(use.stacked(read)))
             else:
+                dictionary.plain.add(tuple([kernel for kernel, _, _ in use.part.ops]))
                 parts.append(use.part)
                 needed.append(use.needed)
         # Parts are long tuples: each use is looked up once, and its part known by a number then.
@@ -395,18 +334,18 @@ class Parted:
             outputs[part] = places
             ordered = tuple(sorted(places))
             made.append((ordered, program_of(part, ordered, lowered.steps[start])))
-        self.uses: list[_Use | _LoopUse] = []
+        self.uses: list[_Use | LoopUse] = []
         for number, use in zip(which, uses):
             places, compiled = made[number]
             if isinstance(use, Loop):
                 capacity = capacities[use.first]
-                self.uses.append(_loop_use(use, loops, compiled, places, capacity, single))
+                self.uses.append(loop_use(use, loops, compiled, places, capacity, single))
             else:
                 outs = tuple([use.first + k for k in places])
                 self.uses.append(_Use(compiled, use.inputs, use.floats, use.ints, outs, []))
         last: dict[int, int] = {}
         for k, use in enumerate(self.uses):
-            last.update(dict.fromkeys(use.outputs if isinstance(use, _LoopUse) else (), k))
+            last.update(dict.fromkeys(use.outputs if isinstance(use, LoopUse) else (), k))
             last.update(dict.fromkeys(use.reads(), k))
         kept = set(self.results)
         for r, k in last.items():
@@ -424,49 +363,6 @@ class Parted:
             for r in use.drop:
                 del env[r]
         return [env[r] for r in self.results]
-
-
-def _loop_use(
-    loop: Loop,
-    loops: Sequence[Loop],
-    program: Any,
-    stacked: tuple[int, ...],
-    capacity: int,
-    single: set[int],
-) -> _LoopUse:
-    """A loop ready to run; `single` are the places that are read one by one."""
-    finals = loop.finals()
-    sources = [source_of(places, loops) for places in loop.stacks]
-    schedule = [loop.times, *[0 if s is None else s.start for s in sources]]
-    schedule += [1 if s is None else s.stride for s in sources]
-    stacks = tuple(
-        [
-            places if s is None else _place_of_stack(s.first + s.result)
-            for s, places in zip(sources, loop.stacks)
-        ]
-    )
-    picked = []
-    for place in sorted(single):
-        if loop.first <= place < loop.end and place not in finals:
-            k, result = divmod(place - loop.first, loop.size)
-            picked.append((place, _place_of_stack(loop.first + result), k))
-    carried = [loop.end - loop.size + k for k in loop.form.carried]
-
-    def rows(numbers: tuple[tuple[int, ...], ...]) -> np.ndarray | None:
-        if not numbers[0]:
-            return None
-        return np.array([*numbers, *numbers[:1] * (capacity - loop.times)])
-
-    return _LoopUse(
-        program, np.array(schedule), loop.consts + loop.begins, stacks, capacity,
-        rows(loop.floats), rows(loop.ints),
-        (*carried, *[_place_of_stack(loop.first + k) for k in stacked]), picked, [],
-    )  # fmt: skip
-
-
-def _place_of_stack(first: int) -> int:
-    """The place of the stack whose first element has this place."""
-    return -1 - first
 
 
 __all__ = ["Call", "Dictionary", "Part", "Parted", "calls", "recurring"]

@@ -142,9 +142,7 @@ def test_any_body_repeated_gives_the_same_results(seed):
     draw = random.Random(seed)
     consts = [values(3, 3, seed=seed + k) for k in range(2)]
     carried = [values(3, 3, seed=seed + 10 + k) for k in range(draw.randint(1, 3))]
-    body = [
-        (draw.randrange(4), draw.random(), draw.random()) for _ in range(draw.randint(3, 6))
-    ]
+    body = [(draw.randrange(4), draw.random(), draw.random()) for _ in range(draw.randint(3, 6))]
     ends = [draw.random() for _ in carried]
     number, times, kept = draw.random(), draw.randint(4, 7), []
     for t in range(times):
