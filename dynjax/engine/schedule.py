@@ -121,7 +121,7 @@ class Schedule:
         )
         self.groups = self._grouped()
         self.joined: list[tuple[int, list[int], np.ndarray]] = []
-        if len(program) <= gain * len(self.groups):
+        if self.single <= gain * len(self.groups):
             raise NotWorthIt
         self.together = self._done_together()
         self._alone()
@@ -168,6 +168,7 @@ class Schedule:
         for found in sums:
             last_of[max(found.made)] = found
         all_units = units(program, first, [k for k in range(len(program)) if k not in replaced])
+        self.single = len(all_units) + len(replaced)  # calls, were nothing done together
         waiting = sorted([*self.terms, *last_of])
         by_key: dict[tuple, list[Unit]] = {}
         for part, unit in chain(all_units, [(None, None)]):
