@@ -20,7 +20,7 @@ import numpy as np
 
 from ..autograd.node import FreedTape, Node, leaf_node
 from ..core.config import config
-from ..engine.executor import Program, first_run, programs, vectors
+from ..engine.executor import Program, first_run, programs, settle, vectors
 from ..engine.explain import report
 from ..engine.pack import Joined, Pack, one_after_another, worth_joining
 from ..engine.trace import state
@@ -221,13 +221,11 @@ class Direct:
         return self._commit(sink[0], tensors, changed, now if reuse else None)
 
     def _ready(self, types: set[type], values: list[Value], arrays: list[Any]) -> bool:
-        """Whether all inputs are arrays; sends those that are still on the host."""
-        for k, array in enumerate(arrays):
-            if type(array) is np.ndarray:
-                with jax.enable_x64(True):
-                    arrays[k] = values[k].array = jax.device_put(array)
-            elif array is None or isinstance(array, jax.core.Tracer):
-                return False
+        """Whether all inputs are arrays; see to those that are still on the host."""
+        if any(a is None or isinstance(a, jax.core.Tracer) for a in arrays):
+            return False
+        if np.ndarray in types:
+            settle(values, arrays)
         self._known |= set(map(type, arrays)) - {np.ndarray}
         return True
 

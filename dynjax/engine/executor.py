@@ -37,6 +37,7 @@ _set_array = Value.array.__set__
 _set_trace = Value.trace.__set__
 _set_joined = Pack.array.__set__
 _LONE_ARRAY = 3  # Value.array, the list of arguments, getrefcount's argument
+_SEEN = -2  # the index of a value on the host that a program was given before
 
 
 class Program:
@@ -74,7 +75,7 @@ class Plan:
     """
 
     __slots__ = (
-        "lowered", "aliasable", "programs", "numbers", "packed", "runs", "policy", "joined",
+        "lowered", "aliasable", "programs", "numbers", "packed", "policy", "joined",
         "places", "alone", "outputs", "parted", "parted_runs",
     )  # fmt: skip
 
@@ -101,7 +102,7 @@ class Plan:
         self.programs: dict[tuple[int, ...], Program] = {}
         self.numbers: tuple | None = None
         self.packed: Any = None
-        self.runs = self.parted_runs = 0
+        self.parted_runs = 0
         self.parted: Any = None
 
     def usable(self, donate: tuple[int, ...]) -> tuple[int, ...]:
@@ -243,9 +244,8 @@ def _run(trace: Trace, live: list[Value]) -> None:
         program = plan.programs.get(donate)
         if program is None or program.left == 0:
             program = plan.programs[donate] = POLICIES[plan.policy](plan, donate, trace)
-        if plan.runs and np.ndarray in types:
-            _settle(leaves, used, arrays)
-        plan.runs += 1
+        if np.ndarray in types:
+            settle([leaves[k] for k in used], arrays)
         program.left -= 1
         _call(program, plan, arrays, trace, trace.numbers, live)
     except Exception as error:
@@ -304,6 +304,8 @@ def _donatable(
     plan: Plan, leaves: list[Value], used: tuple[int, ...], arrays: list[Any]
 ) -> tuple[int, ...]:
     """Positions of arguments that nobody but this trace holds and a result can overwrite."""
+    if not plan.aliasable:
+        return ()
     held = list(map(getrefcount, leaves))
     held_arrays = list(map(getrefcount, arrays))
     return tuple(
@@ -311,17 +313,24 @@ def _donatable(
     )
 
 
-def _settle(leaves: list[Value], used: tuple[int, ...], arrays: list[Any]) -> None:
-    """Send host arrays that are used again to the device once, rather than at every call."""
-    host = [(k, leaves[i]) for k, i in enumerate(used) if type(arrays[k]) is np.ndarray]
-    if not host:
-        return
-    again = [(k, v) for k, v in host if getrefcount(v) > _DEAD_LEAF + 2]
+def settle(values: Sequence[Value], arrays: list[Any]) -> None:
+    """Send what comes from the host for the second time to the device, once for all runs to come.
+
+    What comes once, such as a batch, travels with the call: far cheaper than a transfer.
+    """
+    again = []
+    for k, array in enumerate(arrays):
+        if type(array) is np.ndarray:
+            value = values[k]
+            if value.idx == _SEEN:
+                again.append(k)
+            else:
+                value.idx = _SEEN
     if again:
         with jax.enable_x64(True):
-            sent = jax.device_put([arrays[k] for k, _ in again])
-        for (k, v), array in zip(again, sent, strict=True):
-            arrays[k] = v.array = array
+            sent = jax.device_put([arrays[k] for k in again])
+        for k, array in zip(again, sent, strict=True):
+            arrays[k] = values[k].array = array
 
 
 def _call(
