@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 _set_array = Value.array.__set__
 _set_trace = Value.trace.__set__
 _array = attrgetter("array")
+_kind = attrgetter("kind")
+_alias = attrgetter("_alias")
+_grad = attrgetter("_grad")
 
 # References to what is donated that are the tensor's, its storage's and this file's.
 _OWN_VALUE = 5
@@ -167,11 +170,11 @@ class Direct:
             t._v if (a := t._alias) is None or a.seen == a.storage.stamp else refresh(t)
             for t in (*tensors, *inputs.fixed)
         ]
-        if [v.kind for v in found[inputs.arguments :]] != part.fixed_kinds:
+        if list(map(_kind, found[inputs.arguments :])) != part.fixed_kinds:
             return MISS
         if part.hooks() != part.hooked:
             return MISS
-        now = [t._grad for t in part.graded]
+        now = list(map(_grad, part.graded))
         reuse = len(now) == len(self._grad_tensors) and all(map(is_, now, self._grad_tensors))
         if not reuse and not part.grads_fit():
             return MISS
@@ -251,8 +254,9 @@ class Direct:
             alias = tensor._alias or share(tensor)
             storage = alias.storage
             alias.seen = storage.stamp = storage.stamp + stamps
-            storage.versions.now += changes
-            value.watch = storage.watch()
+            versions = storage.versions
+            versions.now = now = versions.now + changes
+            value.watch = (versions, now)
         for write in self._written:
             tensor = tensor_at(write.place, tensors)
             kind = part.kinds[write.result]
@@ -301,15 +305,15 @@ class Direct:
             or max(map(getrefcount, mine)) > _OWN_GRAD
             or max(map(getrefcount, self._grad_values), default=0) > _OWN_GRAD_VALUE
             or any(max(map(getrefcount, p[1])) > _OWN_GRAD_VALUE for p in self._packs)
-            or [g._alias for g in mine].count(None) != len(mine)
+            or any(map(_alias, mine))
         ):
             self._new_grads(tensors)
         deque(map(_set_array, self._grad_values, map(outs.__getitem__, self._alone)), 0)
         at = len(self._outs)
         for pack, members in self._packs:
-            pack.renew(outs[at])
-            deque(map(_set_array, members, repeat(None)), 0)
-            deque(map(_set_trace, members, repeat(pack)), 0)
+            if pack.renew(outs[at]):
+                deque(map(_set_array, members, repeat(None)), 0)
+                deque(map(_set_trace, members, repeat(pack)), 0)
             at += 1
 
     def _new_grads(self, tensors: Sequence[Tensor]) -> None:
@@ -320,10 +324,10 @@ class Direct:
         inside = set()
         for group in self._groups:
             members = [made[k]._v for k in group]
+            pack = Pack(dict(enumerate(one_after_another([v.kind.shape for v in members]))))
             for k, value in enumerate(members):
-                value.idx = k
-            places = one_after_another([value.kind.shape for value in members])
-            self._packs.append((Pack(dict(enumerate(places))), members))
+                value.idx, value.trace = k, pack
+            self._packs.append((pack, members))
             inside.update(group)
         self._grad_values = [t._v for k, t in made.items() if k not in inside]
         for grad in self._grads:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from .lower import Lowered
 
-_MOST = 1024  # elements of a result, and ...
+_MOST = 4096  # elements of a result, and ...
 _FEWEST = 3  # ... results of a type, for which joining pays
 
 
@@ -43,9 +43,10 @@ class Pack:
         self._places = places
         self._parts: dict[int, Any] | None = None
 
-    def renew(self, array: Any) -> None:
-        """Hold another array, for the same values."""
-        self._parts, self.array = None, array
+    def renew(self, array: Any) -> bool:
+        """Hold another array, for the same values; returns whether any was given out before."""
+        taken, self._parts, self.array = self._parts is not None, None, array
+        return taken
 
     def take(self, idx: int) -> Any:
         """The array of a value, which is given out once; None after that."""
