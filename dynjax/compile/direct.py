@@ -20,7 +20,7 @@ import numpy as np
 
 from ..autograd.node import FreedTape, Node, leaf_node
 from ..core.config import config
-from ..engine.executor import Program, first_run, programs, settle, vectors
+from ..engine.executor import Program, Vectors, first_run, programs, settle
 from ..engine.explain import report
 from ..engine.pack import Joined, Pack, one_after_another, worth_joining
 from ..engine.trace import state
@@ -131,7 +131,7 @@ class Direct:
         self._only = only if type(only) is New else None
         self._program: Program | None = None
         self._known: set[type] = set()
-        self._packed: tuple[list[Any] | None, list[np.ndarray]] = None, []
+        self._vectors = Vectors()
         self._grad_tensors: list[Tensor] = []
         self._grad_values: list[Value] = []
         self._packs: list[tuple[Pack, list[Value]]] = []
@@ -202,8 +202,8 @@ class Direct:
             old = None
         values = None
         if numbers:
-            last, packed = self._packed
-            arrays += packed if numbers == last else self._pack(numbers)
+            k = part.numbers.n_floats
+            arrays += self._vectors.of(numbers[:k], numbers[k:])
         program = self._program
         if program is None or program.seconds is None:
             program = self._program = self._compile(arrays)
@@ -231,13 +231,6 @@ class Direct:
             settle(values, arrays)
         self._known |= set(map(type, arrays)) - {np.ndarray}
         return True
-
-    def _pack(self, numbers: list[Any]) -> list[np.ndarray]:
-        """The vectors of numbers, which may serve the next call too."""
-        n = self.part.numbers.n_floats
-        packed = vectors(numbers[:n], numbers[n:])
-        self._packed = numbers, packed
-        return packed
 
     def _commit(
         self,

@@ -23,7 +23,7 @@ from ..core.config import config
 from ..core.devices import jax_default
 from . import cache, explain
 from .lower import Lowered, lower
-from .pack import Pack, joined
+from .pack import Pack, Vectors, joined, vectors
 from .trace import Step, Trace, eager_trie, path_of, runner, state
 from .value import Value, concrete
 
@@ -75,8 +75,8 @@ class Plan:
     """
 
     __slots__ = (
-        "lowered", "aliasable", "programs", "numbers", "packed", "policy", "joined",
-        "places", "alone", "outputs", "parted", "parted_runs",
+        "lowered", "aliasable", "programs", "vectors", "policy", "joined",
+        "places", "homes", "alone", "outputs", "parted", "parted_runs",
     )  # fmt: skip
 
     def __init__(self, lowered: Lowered, wanted: Sequence[int]) -> None:
@@ -85,13 +85,16 @@ class Plan:
         self.joined = joined(lowered)
         if self.policy == "interpret" or not self.joined.groups:
             self.joined = None
-            self.alone, self.outputs, self.places = None, lowered.outputs, []
+            self.alone, self.outputs, self.places, self.homes = None, lowered.outputs, [], []
         else:
             # Of the wanted values: which leave alone, and as which results of the program.
             position = {p: k for k, p in enumerate(self.joined.alone)}
             self.alone = [k for k, p in enumerate(lowered.outputs) if p in position]
             self.outputs = tuple(position[lowered.outputs[k]] for k in self.alone)
             self.places = self.joined.places(lowered, wanted)
+            # Of every wanted value, in which of the joined arrays it lies; -1: in none.
+            inside = {i: k for k, places in enumerate(self.places) for i in places}
+            self.homes = [inside.get(i, -1) for i in wanted]
         free = [(a.shape, a.dtype) for a in lowered.out_avals]
         aliasable = []
         for k, kind in enumerate(lowered.kinds):
@@ -100,8 +103,7 @@ class Plan:
                 aliasable.append(k)
         self.aliasable = aliasable
         self.programs: dict[tuple[int, ...], Program] = {}
-        self.numbers: tuple | None = None
-        self.packed: Any = None
+        self.vectors = Vectors()
         self.parted_runs = 0
         self.parted: Any = None
 
@@ -282,8 +284,8 @@ def _prepared(
     if plan.alone is None or not program.joined:
         return plan.lowered.outputs, live, repeat(None), []
     packs = [Pack(places) for places in plan.places]
-    home = {idx: pack for pack, places in zip(packs, plan.places) for idx in places}
-    return plan.outputs, [live[k] for k in plan.alone], [home.get(v.idx) for v in live], packs
+    homes = map((*packs, None).__getitem__, plan.homes)
+    return plan.outputs, [live[k] for k in plan.alone], homes, packs
 
 
 def _commit(
@@ -344,14 +346,9 @@ def _call(
     """Run a program and put its results in place."""
     lowered = plan.lowered
     if lowered.floats or lowered.ints:
-        now = [numbers[i] for i in lowered.floats], [numbers[i] for i in lowered.ints]
-        if now != plan.numbers:
-            plan.numbers = now
-            plan.packed = vectors(*now)
-        elif type(plan.packed[0]) is np.ndarray:
-            with jax.enable_x64(True):  # the same as last time: send them once
-                plan.packed = jax.device_put(plan.packed)
-        arrays += plan.packed
+        arrays += plan.vectors.of(
+            [numbers[i] for i in lowered.floats], [numbers[i] for i in lowered.ints]
+        )
     prepared = _prepared(program, plan, live)
     if program.seconds is None:
         results = first_run(program, arrays)
@@ -382,12 +379,6 @@ def first_run(program: Program, arrays: Sequence[Any]) -> Sequence[Any]:
         results = program.run(*given)
         program.seconds = time.perf_counter() - began
     return results
-
-
-def vectors(floats: Sequence[float], ints: Sequence[int]) -> list[np.ndarray]:
-    """Run-time numbers as programs take them: a vector of each type that there is any of."""
-    both = (floats, np.float64), (ints, np.int64)
-    return [np.array(group, dtype) for group, dtype in both if group]
 
 
 def _numbers(lowered: Lowered, packed: Sequence[Any]) -> tuple[Any, Any]:
@@ -581,4 +572,4 @@ def synchronize() -> None:
 
 runner.flush = flush
 runner.materialize = materialize
-__all__ = ["Step", "eager", "flush", "materialize"]
+__all__ = ["Step", "eager", "flush", "materialize", "vectors"]
