@@ -20,7 +20,7 @@ import numpy as np
 
 from ..autograd.node import FreedTape, Node, leaf_node
 from ..core.config import config
-from ..engine.executor import Program, first_run, programs, vectors
+from ..engine.executor import Program, Vectors, first_run, programs, settle
 from ..engine.explain import report
 from ..engine.pack import Joined, Pack, one_after_another, worth_joining
 from ..engine.trace import state
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 _set_array = Value.array.__set__
 _set_trace = Value.trace.__set__
 _array = attrgetter("array")
+_kind = attrgetter("kind")
+_alias = attrgetter("_alias")
+_grad = attrgetter("_grad")
 
 # References to what is donated that are the tensor's, its storage's and this file's.
 _OWN_VALUE = 5
@@ -128,7 +131,7 @@ class Direct:
         self._only = only if type(only) is New else None
         self._program: Program | None = None
         self._known: set[type] = set()
-        self._packed: tuple[list[Any] | None, list[np.ndarray]] = None, []
+        self._vectors = Vectors()
         self._grad_tensors: list[Tensor] = []
         self._grad_values: list[Value] = []
         self._packs: list[tuple[Pack, list[Value]]] = []
@@ -167,11 +170,11 @@ class Direct:
             t._v if (a := t._alias) is None or a.seen == a.storage.stamp else refresh(t)
             for t in (*tensors, *inputs.fixed)
         ]
-        if [v.kind for v in found[inputs.arguments :]] != part.fixed_kinds:
+        if list(map(_kind, found[inputs.arguments :])) != part.fixed_kinds:
             return MISS
         if part.hooks() != part.hooked:
             return MISS
-        now = [t._grad for t in part.graded]
+        now = list(map(_grad, part.graded))
         reuse = len(now) == len(self._grad_tensors) and all(map(is_, now, self._grad_tensors))
         if not reuse and not part.grads_fit():
             return MISS
@@ -199,8 +202,8 @@ class Direct:
             old = None
         values = None
         if numbers:
-            last, packed = self._packed
-            arrays += packed if numbers == last else self._pack(numbers)
+            k = part.numbers.n_floats
+            arrays += self._vectors.of(numbers[:k], numbers[k:])
         program = self._program
         if program is None or program.seconds is None:
             program = self._program = self._compile(arrays)
@@ -221,22 +224,13 @@ class Direct:
         return self._commit(sink[0], tensors, changed, now if reuse else None)
 
     def _ready(self, types: set[type], values: list[Value], arrays: list[Any]) -> bool:
-        """Whether all inputs are arrays; sends those that are still on the host."""
-        for k, array in enumerate(arrays):
-            if type(array) is np.ndarray:
-                with jax.enable_x64(True):
-                    arrays[k] = values[k].array = jax.device_put(array)
-            elif array is None or isinstance(array, jax.core.Tracer):
-                return False
+        """Whether all inputs are arrays; see to those that are still on the host."""
+        if any(a is None or isinstance(a, jax.core.Tracer) for a in arrays):
+            return False
+        if np.ndarray in types:
+            settle(values, arrays)
         self._known |= set(map(type, arrays)) - {np.ndarray}
         return True
-
-    def _pack(self, numbers: list[Any]) -> list[np.ndarray]:
-        """The vectors of numbers, which may serve the next call too."""
-        n = self.part.numbers.n_floats
-        packed = vectors(numbers[:n], numbers[n:])
-        self._packed = numbers, packed
-        return packed
 
     def _commit(
         self,
@@ -253,8 +247,9 @@ class Direct:
             alias = tensor._alias or share(tensor)
             storage = alias.storage
             alias.seen = storage.stamp = storage.stamp + stamps
-            storage.versions.now += changes
-            value.watch = storage.watch()
+            versions = storage.versions
+            versions.now = now = versions.now + changes
+            value.watch = (versions, now)
         for write in self._written:
             tensor = tensor_at(write.place, tensors)
             kind = part.kinds[write.result]
@@ -303,15 +298,15 @@ class Direct:
             or max(map(getrefcount, mine)) > _OWN_GRAD
             or max(map(getrefcount, self._grad_values), default=0) > _OWN_GRAD_VALUE
             or any(max(map(getrefcount, p[1])) > _OWN_GRAD_VALUE for p in self._packs)
-            or [g._alias for g in mine].count(None) != len(mine)
+            or any(map(_alias, mine))
         ):
             self._new_grads(tensors)
         deque(map(_set_array, self._grad_values, map(outs.__getitem__, self._alone)), 0)
         at = len(self._outs)
         for pack, members in self._packs:
-            pack.renew(outs[at])
-            deque(map(_set_array, members, repeat(None)), 0)
-            deque(map(_set_trace, members, repeat(pack)), 0)
+            if pack.renew(outs[at]):
+                deque(map(_set_array, members, repeat(None)), 0)
+                deque(map(_set_trace, members, repeat(pack)), 0)
             at += 1
 
     def _new_grads(self, tensors: Sequence[Tensor]) -> None:
@@ -322,10 +317,10 @@ class Direct:
         inside = set()
         for group in self._groups:
             members = [made[k]._v for k in group]
+            pack = Pack(dict(enumerate(one_after_another([v.kind.shape for v in members]))))
             for k, value in enumerate(members):
-                value.idx = k
-            places = one_after_another([value.kind.shape for value in members])
-            self._packs.append((Pack(dict(enumerate(places))), members))
+                value.idx, value.trace = k, pack
+            self._packs.append((pack, members))
             inside.update(group)
         self._grad_values = [t._v for k, t in made.items() if k not in inside]
         for grad in self._grads:

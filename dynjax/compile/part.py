@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from itertools import repeat
-from operator import is_not
+from operator import attrgetter, is_not
 from typing import Any
 
 import jax
@@ -23,6 +23,8 @@ from . import direct
 from .guards import Guards
 from .places import MISS, Grad, Inputs, New, Numbers, Same, Write, picker, tensor_at
 from .signature import rebuild
+
+_meta = attrgetter("_meta")
 
 
 class Part:
@@ -132,9 +134,12 @@ class Part:
 
     def hooks(self) -> list[tuple]:
         """The hooks of the tensors that the function reaches by itself."""
+        fixed = self.inputs.fixed
+        if not any(map(_meta, fixed)):
+            return []
         return [
             (id(t), *(m.hooks or ()), None, *(m.post_hooks or ()))
-            for t in self.inputs.fixed
+            for t in fixed
             if (m := t._meta) is not None and (m.hooks or m.post_hooks)
         ]
 

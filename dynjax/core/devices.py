@@ -260,10 +260,14 @@ def as_device(obj: Any) -> device:
 
 def jax_default() -> device:
     """Where JAX puts what names no device: often not where PyTorch code expects its tensors."""
-    chosen = jax.config.jax_default_device
-    if isinstance(chosen, jax.Device):
-        return _of_jax(chosen)
-    return _of_jax(jax.local_devices(backend=chosen)[0])
+    return _chosen(jax.config.jax_default_device)
+
+
+@cache
+def _chosen(found: jax.Device | str | None) -> device:
+    if not isinstance(found, jax.Device):
+        found = jax.local_devices(backend=found)[0]
+    return _of_jax(found)
 
 
 # --- the default --------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from ..core.config import config
 from ..core.devices import jax_default
 from . import cache, explain
 from .lower import Lowered, lower
-from .pack import Pack, joined
+from .pack import Pack, Vectors, joined, vectors
 from .trace import Step, Trace, eager_trie, path_of, runner, state
 from .value import Value, concrete
 
@@ -37,6 +37,7 @@ _set_array = Value.array.__set__
 _set_trace = Value.trace.__set__
 _set_joined = Pack.array.__set__
 _LONE_ARRAY = 3  # Value.array, the list of arguments, getrefcount's argument
+_SEEN = -2  # the index of a value on the host that a program was given before
 
 
 class Program:
@@ -74,8 +75,8 @@ class Plan:
     """
 
     __slots__ = (
-        "lowered", "aliasable", "programs", "numbers", "packed", "runs", "policy", "joined",
-        "places", "alone", "outputs", "parted", "parted_runs",
+        "lowered", "aliasable", "programs", "vectors", "policy", "joined",
+        "places", "homes", "alone", "outputs", "parted", "parted_runs",
     )  # fmt: skip
 
     def __init__(self, lowered: Lowered, wanted: Sequence[int]) -> None:
@@ -84,13 +85,16 @@ class Plan:
         self.joined = joined(lowered)
         if self.policy == "interpret" or not self.joined.groups:
             self.joined = None
-            self.alone, self.outputs, self.places = None, lowered.outputs, []
+            self.alone, self.outputs, self.places, self.homes = None, lowered.outputs, [], []
         else:
             # Of the wanted values: which leave alone, and as which results of the program.
             position = {p: k for k, p in enumerate(self.joined.alone)}
             self.alone = [k for k, p in enumerate(lowered.outputs) if p in position]
             self.outputs = tuple(position[lowered.outputs[k]] for k in self.alone)
             self.places = self.joined.places(lowered, wanted)
+            # Of every wanted value, in which of the joined arrays it lies; -1: in none.
+            inside = {i: k for k, places in enumerate(self.places) for i in places}
+            self.homes = [inside.get(i, -1) for i in wanted]
         free = [(a.shape, a.dtype) for a in lowered.out_avals]
         aliasable = []
         for k, kind in enumerate(lowered.kinds):
@@ -99,9 +103,8 @@ class Plan:
                 aliasable.append(k)
         self.aliasable = aliasable
         self.programs: dict[tuple[int, ...], Program] = {}
-        self.numbers: tuple | None = None
-        self.packed: Any = None
-        self.runs = self.parted_runs = 0
+        self.vectors = Vectors()
+        self.parted_runs = 0
         self.parted: Any = None
 
     def usable(self, donate: tuple[int, ...]) -> tuple[int, ...]:
@@ -243,9 +246,8 @@ def _run(trace: Trace, live: list[Value]) -> None:
         program = plan.programs.get(donate)
         if program is None or program.left == 0:
             program = plan.programs[donate] = POLICIES[plan.policy](plan, donate, trace)
-        if plan.runs and np.ndarray in types:
-            _settle(leaves, used, arrays)
-        plan.runs += 1
+        if np.ndarray in types:
+            settle([leaves[k] for k in used], arrays)
         program.left -= 1
         _call(program, plan, arrays, trace, trace.numbers, live)
     except Exception as error:
@@ -282,8 +284,8 @@ def _prepared(
     if plan.alone is None or not program.joined:
         return plan.lowered.outputs, live, repeat(None), []
     packs = [Pack(places) for places in plan.places]
-    home = {idx: pack for pack, places in zip(packs, plan.places) for idx in places}
-    return plan.outputs, [live[k] for k in plan.alone], [home.get(v.idx) for v in live], packs
+    homes = map((*packs, None).__getitem__, plan.homes)
+    return plan.outputs, [live[k] for k in plan.alone], homes, packs
 
 
 def _commit(
@@ -304,6 +306,8 @@ def _donatable(
     plan: Plan, leaves: list[Value], used: tuple[int, ...], arrays: list[Any]
 ) -> tuple[int, ...]:
     """Positions of arguments that nobody but this trace holds and a result can overwrite."""
+    if not plan.aliasable:
+        return ()
     held = list(map(getrefcount, leaves))
     held_arrays = list(map(getrefcount, arrays))
     return tuple(
@@ -311,17 +315,24 @@ def _donatable(
     )
 
 
-def _settle(leaves: list[Value], used: tuple[int, ...], arrays: list[Any]) -> None:
-    """Send host arrays that are used again to the device once, rather than at every call."""
-    host = [(k, leaves[i]) for k, i in enumerate(used) if type(arrays[k]) is np.ndarray]
-    if not host:
-        return
-    again = [(k, v) for k, v in host if getrefcount(v) > _DEAD_LEAF + 2]
+def settle(values: Sequence[Value], arrays: list[Any]) -> None:
+    """Send what comes from the host for the second time to the device, once for all runs to come.
+
+    What comes once, such as a batch, travels with the call: far cheaper than a transfer.
+    """
+    again = []
+    for k, array in enumerate(arrays):
+        if type(array) is np.ndarray:
+            value = values[k]
+            if value.idx == _SEEN:
+                again.append(k)
+            else:
+                value.idx = _SEEN
     if again:
         with jax.enable_x64(True):
-            sent = jax.device_put([arrays[k] for k, _ in again])
-        for (k, v), array in zip(again, sent, strict=True):
-            arrays[k] = v.array = array
+            sent = jax.device_put([arrays[k] for k in again])
+        for k, array in zip(again, sent, strict=True):
+            arrays[k] = values[k].array = array
 
 
 def _call(
@@ -335,14 +346,9 @@ def _call(
     """Run a program and put its results in place."""
     lowered = plan.lowered
     if lowered.floats or lowered.ints:
-        now = [numbers[i] for i in lowered.floats], [numbers[i] for i in lowered.ints]
-        if now != plan.numbers:
-            plan.numbers = now
-            plan.packed = vectors(*now)
-        elif type(plan.packed[0]) is np.ndarray:
-            with jax.enable_x64(True):  # the same as last time: send them once
-                plan.packed = jax.device_put(plan.packed)
-        arrays += plan.packed
+        arrays += plan.vectors.of(
+            [numbers[i] for i in lowered.floats], [numbers[i] for i in lowered.ints]
+        )
     prepared = _prepared(program, plan, live)
     if program.seconds is None:
         results = first_run(program, arrays)
@@ -373,12 +379,6 @@ def first_run(program: Program, arrays: Sequence[Any]) -> Sequence[Any]:
         results = program.run(*given)
         program.seconds = time.perf_counter() - began
     return results
-
-
-def vectors(floats: Sequence[float], ints: Sequence[int]) -> list[np.ndarray]:
-    """Run-time numbers as programs take them: a vector of each type that there is any of."""
-    both = (floats, np.float64), (ints, np.int64)
-    return [np.array(group, dtype) for group, dtype in both if group]
 
 
 def _numbers(lowered: Lowered, packed: Sequence[Any]) -> tuple[Any, Any]:
@@ -572,4 +572,4 @@ def synchronize() -> None:
 
 runner.flush = flush
 runner.materialize = materialize
-__all__ = ["Step", "eager", "flush", "materialize"]
+__all__ = ["Step", "eager", "flush", "materialize", "vectors"]

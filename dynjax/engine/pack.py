@@ -1,7 +1,7 @@
-"""Small results that leave a program joined: every array that it returns costs a microsecond.
+"""What enters and leaves a program joined: each array that it takes or returns costs a microsecond.
 
-Gradients are kept until `zero_grad`, though mostly nobody looks at them. The small ones leave in
-one array; the first look at one of them takes it apart.
+Run-time numbers enter in a vector of each type. Gradients are kept until `zero_grad`, though mostly
+nobody looks at them: the small ones leave in one array, which the first look at one takes apart.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .lower import Lowered
 
-_MOST = 1024  # elements of a result, and ...
+_MOST = 4096  # elements of a result, and ...
 _FEWEST = 3  # ... results of a type, for which joining pays
 
 
@@ -43,9 +44,10 @@ class Pack:
         self._places = places
         self._parts: dict[int, Any] | None = None
 
-    def renew(self, array: Any) -> None:
-        """Hold another array, for the same values."""
-        self._parts, self.array = None, array
+    def renew(self, array: Any) -> bool:
+        """Hold another array, for the same values; returns whether any was given out before."""
+        taken, self._parts, self.array = self._parts is not None, None, array
+        return taken
 
     def take(self, idx: int) -> Any:
         """The array of a value, which is given out once; None after that."""
@@ -124,3 +126,32 @@ def joined(lowered: Lowered) -> Joined:
     )
     inside = {p for group in chosen for p in group}
     return Joined(chosen, tuple(p for p in range(len(lowered.results)) if p not in inside))
+
+
+def vectors(floats: Sequence[float], ints: Sequence[int]) -> list[np.ndarray]:
+    """Run-time numbers as programs take them: a vector of each type that there is any of."""
+    both = (floats, np.float64), (ints, np.int64)
+    return [np.array(group, dtype) for group, dtype in both if group]
+
+
+class Vectors:
+    """The run-time numbers of a program, as vectors that serve again while they are the same."""
+
+    __slots__ = ("_last",)  # numbers and vectors in one, for the threads that share a program
+
+    def __init__(self) -> None:
+        self._last: tuple[Any, list[Any]] = None, []
+
+    def of(self, floats: Sequence[float], ints: Sequence[int]) -> list[Any]:
+        """The vectors of these numbers: from the host the first time, then sent once."""
+        now = floats, ints
+        last, found = self._last
+        if now != last:
+            found = vectors(floats, ints)
+        elif type(found[0]) is np.ndarray:
+            with jax.enable_x64(True):
+                found = jax.device_put(found)
+        else:
+            return found
+        self._last = now, found
+        return found

@@ -135,8 +135,10 @@ class Module(HooksMixin, StateDictMixin, ConversionMixin):
                 or _global_backward_pre_hooks
             ):
                 result = call_with_hooks(self, self.forward, args, kwargs)
-            else:
+            elif kwargs:
                 result = self.forward(*args, **kwargs)
+            else:
+                result = self.forward(*args)
         finally:
             modules.pop()
         if not modules and not state.trace.grad:

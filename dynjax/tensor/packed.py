@@ -18,7 +18,7 @@ from .storage import Alias, ViewStep, share
 from .tensor import Tensor, value_of, wrap
 
 # XLA joins large arrays slowly, and there an argument more or less does not show: elements.
-MOST = 32768
+MOST = 4096
 
 
 class Place(NamedTuple):
