@@ -185,13 +185,15 @@ class Arenas:
     def __init__(self) -> None:
         self._capacity: dict[Row, int] = {}
         self._free: dict[Any, jax.Array] = {}
+        self._bytes = 0
 
     def capacity(self, row: Row, n: int) -> int:
         """How many rows an arena has that must hold `n`; only grows, as programs depend on it."""
         known = self._capacity.get(row, 0)
         if known < n:
-            shape, dtype = row
-            known = max(16, min(1024, 2**20 // max(1, prod(shape) * dtype.itemsize)))
+            if len(self._capacity) >= _MOST_ROWS:
+                self._capacity.clear()
+            known = max(16, min(1024, 2**20 // max(1, size_of(row))))
             while known < 2 * n:
                 known *= 4
             self._capacity[row] = known
@@ -200,14 +202,27 @@ class Arenas:
     def take(self, row: Row, capacity: int, device: Any) -> jax.Array:
         """An arena; what is in it is left from earlier."""
         arena = self._free.pop((row, capacity, device), None)
-        return jnp.zeros((capacity, *row[0]), row[1], device=device) if arena is None else arena
+        if arena is None:
+            return jnp.zeros((capacity, *row[0]), row[1], device=device)
+        self._bytes -= arena.nbytes
+        return arena
 
     def give_back(self, row: Row, arena: jax.Array, device: Any) -> None:
         """Keep an arena for the next run."""
-        if len(self._free) >= _MOST:
+        if self._bytes + arena.nbytes > _MOST_BYTES:
             self._free.clear()
-        self._free[row, len(arena), device] = arena
+            self._bytes = 0
+        key = row, len(arena), device
+        if key not in self._free:
+            self._free[key] = arena
+            self._bytes += arena.nbytes
 
 
-_MOST = 64  # arenas kept
+def size_of(row: Row) -> int:
+    """The bytes of a row."""
+    return prod(row[0]) * row[1].itemsize
+
+
+_MOST_ROWS = 4096  # kinds of rows whose capacity is remembered
+_MOST_BYTES = 1 << 27  # of arenas kept between runs
 arenas = Arenas()

@@ -167,9 +167,10 @@ class Schedule:
         last_of: dict[int, tuple] = {}  # what regroup found, by the last operation it waits for
         for found in sums:
             last_of[max(found.made)] = found
-        all_units = units(program, first, [k for k in range(len(program)) if k not in replaced])
-        self.single = len(all_units) + len(replaced)  # calls, were nothing done together
         waiting = sorted([*self.terms, *last_of])
+        chosen = [k for k in range(len(program)) if k not in replaced]
+        all_units = units(program, first, chosen, waiting)
+        self.single = len(all_units) + len(replaced)  # calls, were nothing done together
         by_key: dict[tuple, list[Unit]] = {}
         for part, unit in chain(all_units, [(None, None)]):
             while waiting and (unit is None or waiting[0] < unit.at):
@@ -308,7 +309,7 @@ class Schedule:
                 for j in js:
                     self.row.update((u.results[j], start + i) for i, u in enumerate(group.units))
                     start += width
-        if sum(n * prod(row[0]) * row[1].itemsize for row, n in needed.items()) > _MOST_BYTES:
+        if sum(n * rows.size_of(row) for row, n in needed.items()) > _MOST_BYTES:
             raise NotWorthIt
         self.capacity = {row: rows.arenas.capacity(row, n) for row, n in needed.items()}
         self.entering = []

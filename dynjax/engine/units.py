@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -33,7 +34,7 @@ class Unit(NamedTuple):
 
 
 def units(
-    program: Sequence[Op], first: Sequence[int], chosen: Sequence[int]
+    program: Sequence[Op], first: Sequence[int], chosen: Sequence[int], between: Sequence[int]
 ) -> list[tuple[Part, Unit]]:
     """Operations as uses of parts that recur.
 
@@ -41,16 +42,23 @@ def units(
         program: all operations.
         first: the place of each one's first result.
         chosen: the numbers of those that are wanted, in order.
+        between: numbers of others, in order, that no part may reach across: what they wait for may
+            be in it, and what waits for them.
     """
     kernels = [program[k][0] for k in chosen]
     with _lock:
-        known, between = _dictionary.cut(kernels)
+        known, gaps = _dictionary.cut(kernels)
         if 2 * sum(stop - start for start, stop in known) < len(kernels):
             for stretch in recurring(kernels, _LONGEST, _ELSEWHERE):
                 _dictionary.add(stretch)
-            known, between = _dictionary.cut(kernels)
-    ranges = [*known, *[(k, k + 1) for start, stop in between for k in range(start, stop)]]
-    ranges.sort()
+            known, gaps = _dictionary.cut(kernels)
+    whole = []
+    for start, stop in known:
+        if bisect(between, chosen[start]) == bisect(between, chosen[stop - 1]):
+            whole.append((start, stop))
+        else:
+            gaps.append((start, stop))
+    ranges = sorted([*whole, *[(k, k + 1) for start, stop in gaps for k in range(start, stop)]])
     parts: dict[tuple, Part] = {}
     found = []
     for start, stop in ranges:

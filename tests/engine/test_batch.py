@@ -186,6 +186,25 @@ def test_rows_of_a_table_that_get_no_gradient(batched):
     assert batched
 
 
+def test_a_sum_in_the_middle_of_what_recurs(batched):
+    """What adds to a sum of many gradients, and what reads it, never are one part."""
+
+    def f(x, tanh):
+        for k in range(4):
+            x = tanh(x * 0.9 + 0.1 * k)
+            x = sum(tanh(x * (0.1 * (i + 1))) for i in range(10)) * 0.2
+        return x.sum()
+
+    x = np.linspace(-1, 1, 3, dtype=np.float32)
+    with dynjax.batching(True):
+        for _ in range(2):
+            t = dynjax.from_numpy(x.copy()).requires_grad_()
+            f(t, dynjax.tanh).backward()
+            expected = jax.grad(lambda x: f(x, jnp.tanh))(jnp.array(x))
+            np.testing.assert_allclose(t.grad.numpy(), expected, rtol=1e-5)
+    assert batched
+
+
 def test_second_order(batched):
     def f(xs, w, tanh):
         return sum(tanh(w @ x * (i + 1.0)).sum() for i, x in enumerate(xs))
