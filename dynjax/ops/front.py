@@ -268,12 +268,15 @@ def _settled(op: Any) -> FunctionType:
             key.append(p.name)
             if p.kind in ("Ints", "Static"):  # 0 and False are equal, and different arguments
                 key.append(f"{p.name}.__class__")
-    lines.append(
-        "        _cur = _tr.cur\n        _step = _cur.last\n"
-        f"        if _step.key != (_key := (_op, _tr.grad, {', '.join(key)})):\n"
-        "            _step = _cur.next.get(_key)\n"
-        "            if _step is not None:\n                _cur.last = _step\n"
-    )
+    lines.append(f"        _cur = _tr.cur\n        _key = (_op, _tr.grad, {', '.join(key)})\n")
+    if statics:  # may be anything, such as a tensor, which `!=` would compare by elements
+        lines.append("        _step = _cur.next.get(_key)\n")
+    else:
+        lines.append(
+            "        _step = _cur.last\n        if _step.key != _key:\n"
+            "            _step = _cur.next.get(_key)\n"
+            "            if _step is not None:\n                _cur.last = _step\n"
+        )
     lines.append(f"    except (AttributeError, TypeError):\n        return _slow({args})\n")
     lines.append("    if _step is None:\n")
     like, refs = _likeness(op)

@@ -114,3 +114,16 @@ def test_chunks_have_torchs_sizes(n, chunks):
 def test_bad_input(call, error, text):
     with pytest.raises(error, match=text):
         call(tensor(X))
+
+
+def test_an_argument_that_is_a_tensor_is_not_compared_with_earlier_ones():
+    """Comparing would record an operation, and run the trace."""
+    x = torch.arange(12.0).reshape(3, 4)
+    for _ in range(3):
+        y = x * 1.5
+        assert y.narrow(1, 1, 2).tolist() == [[1.5, 3.0], [7.5, 9.0], [13.5, 15.0]]
+    y, start = x * 1.5, torch.tensor(1)
+    with torch.explain() as compiles:
+        view = y.narrow(1, start, 2)
+        assert not compiles and y._v.array is None
+    assert view.tolist() == [[1.5, 3.0], [7.5, 9.0], [13.5, 15.0]]
