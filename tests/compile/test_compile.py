@@ -395,6 +395,29 @@ def test_the_model_is_changed_between_steps():
     assert_same_training(OPTIMIZERS["adam"], change=change, steps=9)
 
 
+def test_gradients_are_new_after_every_step_whether_looked_at_or_not():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    @torch.compile
+    def step(x):
+        loss = model(x).square().sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    for k in range(6):
+        x = torch.full((5, 3), 1.0 + k)
+        before = [p.detach().numpy().copy() for p in model.parameters()]
+        step(x)
+        if k % 3:
+            for p, old in zip(model.parameters(), before, strict=True):
+                expected = (old - p.detach().numpy()) / 0.1
+                np.testing.assert_allclose(p.grad.numpy(), expected, rtol=2e-4, atol=1e-5)
+
+
 def test_accumulating_gradients():
     def run(compiled):
         model, optimizer = model_and_optimizer(OPTIMIZERS["sgd"])

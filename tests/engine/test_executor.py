@@ -96,6 +96,17 @@ def test_updates_donate_what_nobody_holds():
     assert not array_ref.is_deleted()
 
 
+def test_host_data_travels_with_a_first_call_and_is_sent_for_a_second():
+    x = dynjax.from_numpy(np.arange(3.0))
+    np.testing.assert_array_equal((x + 1).numpy(), [1, 2, 3])
+    assert type(x._v.array) is np.ndarray
+    np.testing.assert_array_equal((x * 2).numpy(), [0, 2, 4])
+    sent = x._v.array
+    assert isinstance(sent, jax.Array)
+    np.testing.assert_array_equal((x + 1).numpy(), [1, 2, 3])
+    assert x._v.array is sent
+
+
 def test_a_failure_names_the_operation_and_spares_the_rest():
     x = dynjax.ones(3)
     y = x * 2

@@ -2,11 +2,12 @@
 
 import threading
 
+import jax
 import numpy as np
 
 import dynjax
 from dynjax import nn
-from dynjax.engine.pack import Pack
+from dynjax.engine.pack import Pack, Vectors
 from dynjax.optim import SGD
 
 
@@ -69,3 +70,15 @@ def test_threads_may_look_at_one_gradient():
     assert len(seen) == 4
     for s in seen:
         np.testing.assert_allclose(s, expected()[0], rtol=1e-6)
+
+
+def test_numbers_that_stay_the_same_are_sent_once():
+    vectors = Vectors()
+    first, second = vectors.of([0.5], [1, 2]), vectors.of([0.5], [1, 2])
+    assert [type(v) for v in first] == [np.ndarray] * 2
+    assert all(isinstance(v, jax.Array) for v in second)
+    assert [str(v.dtype) for v in second] == ["float64", "int64"]
+    assert all(a is b for a, b in zip(vectors.of([0.5], [1, 2]), second, strict=True))
+    floats, ints = vectors.of([0.5], [1, 3])
+    np.testing.assert_array_equal(floats, [0.5])
+    np.testing.assert_array_equal(ints, [1, 3])
