@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 
+import numpy as np
 import pytest
 
 import dynjax
@@ -186,3 +187,30 @@ def test_hooks_of_loading():
 def test_positional_arguments_are_deprecated():
     with pytest.warns(FutureWarning, match="Positional args are being deprecated"):
         assert list(nn.Linear(1, 1).state_dict({}, "a.")) == ["a.weight", "a.bias"]
+
+
+def test_what_was_loaded_is_a_copy():
+    """Neither NumPy's memory nor the tensors loaded from change with the parameters, nor back."""
+    memory = np.full((1, 2), 0.5, np.float32)
+    source = {"weight": dynjax.full((1, 2), 2.0), "bias": dynjax.zeros(1)}
+    for given in (source, {**source, "weight": dynjax.from_numpy(memory)}):
+        net = nn.Linear(2, 1)
+        net.load_state_dict(given)
+        before = given["weight"].tolist()
+        optimizer = dynjax.optim.SGD(net.parameters(), lr=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            net(dynjax.ones(4, 2)).sum().backward()
+            optimizer.step()
+        assert given["weight"].tolist() == before != net.weight.tolist()
+        np.testing.assert_allclose(net.weight.tolist(), np.array(before) - 1.2, rtol=1e-5)
+    net.load_state_dict({**source, "weight": dynjax.from_numpy(memory)})
+    memory[:] = 9
+    assert net.weight.tolist() == [[0.5, 0.5]]
+
+
+def test_a_view_of_a_loaded_parameter_sees_the_new_values():
+    net = nn.Linear(2, 1)
+    row = net.weight.detach()[0]
+    net.load_state_dict({"weight": dynjax.full((1, 2), 3.0), "bias": dynjax.zeros(1)})
+    assert row.tolist() == [3.0, 3.0]
