@@ -33,7 +33,7 @@ from .executor import (
     vectors,
 )
 from .lower import Lowered
-from .parts import Dictionary, Part, Parted, recurring
+from .parts import Dictionary, Part, Parted
 from .trace import Step, Trace
 
 _SHORTEST = 24  # kernels, below which a trace is compiled whole unless all its parts are at hand
@@ -119,13 +119,7 @@ def _parted(lowered: Lowered) -> Parted | None:
     kernels = [kernel for kernel, _, _ in lowered.program]
     short = len(kernels) < _SHORTEST
     with _lock:
-        known, between = _dictionary.cut(kernels)
-        if not short and 2 * sum(stop - start for start, stop in known) < len(kernels):
-            found = recurring(kernels)
-            if found:
-                for part in found:
-                    _dictionary.add(part)
-                known, between = _dictionary.cut(kernels)
+        known, between = (_dictionary.cut if short else _dictionary.divide)(kernels)
         new = {tuple(kernels[start:stop]) for start, stop in known}
         effort = sum(len(part) for part in new if part not in _dictionary.compiled)
         effort += sum(stop - start for start, stop in between)
@@ -253,8 +247,10 @@ class batching:
         return self
 
     def __exit__(self, *exc: Any) -> None:
-        flush()
-        config.policy = self._before
+        try:
+            flush()
+        finally:
+            config.policy = self._before
 
 
 POLICIES.update({"auto": automatic, "parts": in_parts, "batch": in_groups})

@@ -107,6 +107,20 @@ class Dictionary:
         self.count += _END not in node
         node[_END] = True
 
+    def divide(
+        self, kernels: Sequence[Kernel], **joining: Any
+    ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """`cut`, after the parts that recur were learnt where few are known; `joining` is for
+        `recurring`."""
+        known, between = self.cut(kernels)
+        if 2 * sum(stop - start for start, stop in known) < len(kernels):
+            found = recurring(kernels, **joining)
+            if found:
+                for part in found:
+                    self.add(part)
+                known, between = self.cut(kernels)
+        return known, between
+
     def cut(self, kernels: Sequence[Kernel]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
         """Where known parts stand, the longest first from the left, and what lies between."""
         known, between, n, i, gap = [], [], len(kernels), 0, 0

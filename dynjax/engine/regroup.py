@@ -90,9 +90,9 @@ def rows_joined(
             found.split.append(k)
         elif kernel.rows.role == "product" and refs[-1] in joins and place in sum_of:
             leaf, *others, joined = refs
-            if max(leaf, *others) < n_leaves if others else leaf < n_leaves:
-                key = (kernel.rows.family, tuple(others), sum_of[place])
+            if max(refs[:-1]) < n_leaves:
                 total = sum_of[place]
+                key = (kernel.rows.family, tuple(others), total)
                 found = sums.setdefault(key, RowsSum(tuple(others), [], [], [], total))
                 found.leaves.append(leaf)
                 found.joined.append(joins[joined])

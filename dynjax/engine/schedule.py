@@ -15,6 +15,7 @@ import numpy as np
 from ..core.devices import jax_default
 from . import rows
 from .kernel import Kernel
+from .loops import starts_of
 from .lower import Lowered
 from .parts import Part
 from .regroup import RowsIn, RowsSum, rows_joined, taken_apart
@@ -111,10 +112,8 @@ class Schedule:
         self.avals: list[Any] = [
             jax.ShapeDtypeStruct(tuple(kind.shape), kind.dtype.np) for kind in lowered.kinds
         ]
-        self.first: list[int] = []
-        for kernel, _, _ in program:
-            self.first.append(len(self.avals))
-            self.avals += kernel.out_avals
+        self.avals += [aval for kernel, _, _ in program for aval in kernel.out_avals]
+        self.first = starts_of(program, n)
         self.shared = {r for r, times in self.uses_of.items() if self._is_shared(r, times)}
         self.shared.update(
             [r for r, kind in enumerate(lowered.kinds) if kind.requires_grad and kind.leaf]
@@ -162,8 +161,8 @@ class Schedule:
         for found in ins:
             groups.append(Group(1, None, [], found))
             for k in found.split:
-                for i in range(first[k], first[k] + len(program[k][0].out_avals)):
-                    depth[i] = 1
+                for r in self._results_of(k):
+                    depth[r] = 1
         last_of: dict[int, tuple] = {}  # what regroup found, by the last operation it waits for
         for found in sums:
             last_of[max(found.made)] = found
@@ -251,10 +250,10 @@ class Schedule:
             if type(group.found) is RowsSum:
                 for k in group.found.joined:
                     self.as_rows.update(program[k][1])
-                self.added.update((first[k], sum_of[first[k]]) for k in group.found.made)
+                self.added.update((first[k], first[group.found.total]) for k in group.found.made)
             elif type(group.found) is RowsIn:
                 for k in group.found.split:
-                    self.as_rows.update(range(first[k], first[k] + len(program[k][0].out_avals)))
+                    self.as_rows.update(self._results_of(k))
         self.read |= self.as_rows
         for group in self.groups:
             if group.part not in self.together:

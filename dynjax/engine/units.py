@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from .lower import Op
-from .parts import Dictionary, Part, recurring
+from .parts import Dictionary, Part
 
 _LONGEST = 64  # kernels of a part
 _ELSEWHERE = 0.25  # a cell of another tree that often follows is no part of this one
@@ -47,11 +47,7 @@ def units(
     """
     kernels = [program[k][0] for k in chosen]
     with _lock:
-        known, gaps = _dictionary.cut(kernels)
-        if 2 * sum(stop - start for start, stop in known) < len(kernels):
-            for stretch in recurring(kernels, _LONGEST, _ELSEWHERE):
-                _dictionary.add(stretch)
-            known, gaps = _dictionary.cut(kernels)
+        known, gaps = _dictionary.divide(kernels, longest=_LONGEST, elsewhere=_ELSEWHERE)
     whole = []
     for start, stop in known:
         if bisect(between, chosen[start]) == bisect(between, chosen[stop - 1]):

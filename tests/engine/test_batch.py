@@ -123,10 +123,6 @@ def test_fewer_calls_than_operations(batched):
 
 
 def test_forced_and_forbidden(batched):
-    def run():
-        values = [dynjax.full((3,), 0.1 * (i + 1)) for i in range(3)]
-        return [v.mul(2).sin().item() for v in [a + 1 for a in values]]
-
     expected = [np.float32(np.sin(np.float32(2 * (0.1 * (i + 1) + 1)))) for i in range(3)]
 
     def rows():
