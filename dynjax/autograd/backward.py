@@ -16,6 +16,8 @@ from ..tensor.tensor import Tensor, value_of, wrap
 from .node import FREED, OUTSIDE, AccumulateGrad, FreedTape, Node, node_of
 from .sweep import fill_kernel, jump_from, sum_kernel
 
+_new = object.__new__
+
 
 def backward(
     tensors: Tensor | Sequence[Tensor],
@@ -453,10 +455,8 @@ def _replay(roots: Sequence[Tensor], grads: Sequence[Tensor | None], keep: bool)
     targets = []
     for idx, gradient, kind in jump.leaves:
         owner = owners[idx]
-        tensor = owner() if owner is not None else None
-        if tensor is not None:
-            meta = tensor._meta
-            if meta is not None and (meta.hooks or meta.post_hooks):
+        if owner is not None and (tensor := owner()) is not None:
+            if (meta := tensor._meta) is not None and (meta.hooks or meta.post_hooks):
                 return False
             targets.append((tensor, gradient, kind))
     numbers = trace.numbers
@@ -469,10 +469,17 @@ def _replay(roots: Sequence[Tensor], grads: Sequence[Tensor | None], keep: bool)
             for base, node in nodes.items():
                 if base in jump.frees:
                     node.free()
+    vals = trace.vals
     for tensor, idx, kind in targets:
-        value = trace.result(idx, kind)
+        value = _new(Value)
+        value.trace, value.idx, value.kind = trace, idx, kind
+        value.array = value.node = value.watch = None
+        vals.append(value)
         if tensor._grad is None:
-            tensor._grad = wrap(value)
+            gradient = _new(Tensor)
+            gradient._v = value
+            gradient._alias = gradient._grad = gradient._meta = None
+            tensor._grad = gradient
         else:
             accumulate(tensor, value)
     return True

@@ -378,16 +378,6 @@ class Trace:
         self.vals += out
         return out
 
-    def result(self, idx: int, kind: Kind) -> Value:
-        """A new value for one result, of a step that was passed without making any."""
-        value = _new(Value)
-        value.trace = self
-        value.idx = idx
-        value.kind = kind
-        value.array = value.node = value.watch = None
-        self.vals.append(value)
-        return value
-
     def mark(self, *key: Hashable) -> None:
         """Record an event that computes nothing but must tell traces apart."""
         step = self.cur.next.get(key)

@@ -164,26 +164,32 @@ class Adam(Optimizer):
         amsgrad = bool(group["amsgrad"])
         plan = self._plan(group, params, _MOMENTS[amsgrad], lambda param: self._begin(param, group))
         lr = number(group["lr"])
-        beta1, beta2 = map(number, group["betas"])
+        beta1, beta2 = group["betas"]
+        beta1, beta2 = number(beta1), number(beta2)
         decay = number(group["weight_decay"])
         decoupled = group["decoupled_weight_decay"]
         counts = plan.steps.advance()
         # In Python floats, as PyTorch does, so that rounding agrees.
-        step_sizes = [-(lr / (1 - beta1**count)) for count in counts]
-        corrections = [(1 - beta2**count) ** 0.5 for count in counts]
+        step_size = -(lr / (1 - beta1 ** counts[0]))
+        correction = (1 - beta2 ** counts[0]) ** 0.5
         mixed = len(counts) > 1
+        extra = []
+        if mixed:
+            step_sizes = [-(lr / (1 - beta1**count)) for count in counts]
+            corrections = [(1 - beta2**count) ** 0.5 for count in counts]
+            extra = [[from_host(np.array(step_sizes)), from_host(np.array(corrections))]]
         return Prepared(
             _UPDATES[amsgrad, mixed],
             plan,
-            [[from_host(np.array(step_sizes)), from_host(np.array(corrections))]] if mixed else [],
+            extra,
             (
                 1 - beta1,
                 beta2,
                 1 - beta2,
                 number(group["eps"]),
                 1 - lr * decay if decoupled else decay,
-                step_sizes[0],
-                corrections[0],
+                step_size,
+                correction,
             ),
             (
                 ("decoupled" if decoupled else "penalty") if decay != 0 else "",
