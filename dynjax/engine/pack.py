@@ -17,8 +17,11 @@ import numpy as np
 
 from .lower import Lowered
 
-_MOST = 4096  # elements of a result, and ...
-_FEWEST = 3  # ... results of a type, for which joining pays
+_MOST = 4096  # elements of an array, and ...
+_FEWEST = 3  # ... arrays of a type, from which on joining pays
+# XLA takes some 16 ms to compile each of them in or out of the joined one: a second or two for a
+# program of this many, where a model takes as long by itself. An argument costs a microsecond.
+_MOST_TOGETHER = 64
 
 
 class Place(NamedTuple):
@@ -64,14 +67,16 @@ def _split(array: jax.Array, places: tuple[Place, ...]) -> list[jax.Array]:
 
 
 def worth_joining(
-    results: Iterable[tuple[int, Sequence[int], Hashable]],
+    arrays: Iterable[tuple[int, Sequence[int], Hashable]],
 ) -> tuple[tuple[int, ...], ...]:
-    """Which results, given as (number, shape, type), had better leave together."""
+    """Which arrays, given as (number, shape, type), a program had better take or give together."""
     groups: dict[Hashable, list[int]] = {}
-    for number, shape, dtype in results:
+    for number, shape, dtype in arrays:
         if math.prod(shape) <= _MOST:
             groups.setdefault(dtype, []).append(number)
-    return tuple(tuple(group) for group in groups.values() if len(group) >= _FEWEST)
+    return tuple(
+        tuple(group) for group in groups.values() if _FEWEST <= len(group) <= _MOST_TOGETHER
+    )
 
 
 def one_after_another(shapes: Iterable[Sequence[int]]) -> list[Place]:

@@ -12,13 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..engine.kernel import Kernel, kernels
+from ..engine.pack import worth_joining
 from ..engine.trace import state
 from ..engine.value import Kind, concrete, kind_of
 from .storage import Alias, ViewStep, share
 from .tensor import Tensor, value_of, wrap
-
-# XLA joins large arrays slowly, and there an argument more or less does not show: elements.
-MOST = 4096
 
 
 class Place(NamedTuple):
@@ -89,21 +87,18 @@ class Packed:
 
     def __init__(self, members: Sequence[Tensor]) -> None:
         self.members = list(members)
-        groups: dict[Kind, list[int]] = {}
-        for i in _unshared(self.members):
-            kind = self.members[i]._v.kind
-            if kind.shape.numel() <= MOST:
-                groups.setdefault(kind_of((), kind.dtype, kind.device), []).append(i)
+        kinds = [member._v.kind for member in self.members]
+        groups = worth_joining(
+            (i, kinds[i].shape, (kinds[i].dtype, kinds[i].device)) for i in _unshared(self.members)
+        )
         places: list[Place | None] = [None] * len(self.members)
         self.tensors = []
-        for kind, group in groups.items():
-            if len(group) > 1:
-                self.tensors.append(_join(kind, [self.members[i] for i in group]))
-                start = 0
-                for i in group:
-                    shape = self.members[i]._v.kind.shape
-                    places[i] = Place(len(self.tensors) - 1, start, tuple(shape))
-                    start += shape.numel()
+        for group in groups:
+            self.tensors.append(_join(kinds[group[0]], [self.members[i] for i in group]))
+            start = 0
+            for i in group:
+                places[i] = Place(len(self.tensors) - 1, start, tuple(kinds[i].shape))
+                start += kinds[i].shape.numel()
         for i, member in enumerate(self.members):
             if places[i] is None:
                 places[i] = Place(len(self.tensors), None, tuple(member.shape))

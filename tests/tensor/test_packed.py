@@ -8,7 +8,7 @@ import pytest
 
 import dynjax
 from dynjax.optim import SGD, Adam
-from dynjax.tensor.packed import MOST, Packed
+from dynjax.tensor.packed import Packed
 from tests.optim.helpers import give, numpy, parameters
 
 
@@ -39,16 +39,24 @@ def test_members_see_what_is_written_to_the_array_and_it_what_is_written_to_them
 
 
 def test_types_do_not_mix_and_large_or_lone_tensors_stay_as_they_are():
-    small = members(np.zeros(2), np.ones(3), np.zeros(2, np.float32), np.zeros(MOST + 1))
+    small = members(
+        np.zeros(2), np.ones(3), np.ones(1), np.zeros(2, np.float32), np.zeros(4097)
+    )
     pack = Packed(small)
-    assert [t.numel() for t in pack.tensors] == [5, 2, MOST + 1]
-    assert pack.tensors[1] is small[2] and pack.tensors[2] is small[3]
+    assert [t.numel() for t in pack.tensors] == [6, 2, 4097]
+    assert pack.tensors[1] is small[3] and pack.tensors[2] is small[4]
+
+
+@pytest.mark.parametrize("count", [2, 65])
+def test_few_are_not_worth_joining_and_many_take_too_long_to_compile(count):
+    tensors = members(*np.zeros((count, 2)))
+    assert Packed(tensors).tensors == tensors
 
 
 def test_a_tensor_whose_storage_is_shared_is_left_alone():
-    a, b, c = three()
+    a, b, *others = *three(), *three()
     view = a[:2]
-    pack = Packed([a, b, c])
+    pack = Packed([a, b, *others])
     assert any(t is a for t in pack.tensors)
     pack.tensors[0].add_(1)
     a.fill_(9)
