@@ -9,6 +9,7 @@ when it is ready: never more than about twice the better choice in hindsight.
 from __future__ import annotations
 
 import threading
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Hashable
@@ -16,10 +17,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
+from jax.sharding import SingleDeviceSharding
 
 from ..core.config import config
-from . import explain
+from ..core.devices import jax_default
+from . import cache, explain
 from .batch import GAIN, Batched, NotWorthIt
 from .executor import (
     POLICIES,
@@ -219,14 +221,17 @@ def _in_background(plan: Plan, donate: tuple[int, ...], trace: Trace, parts: Pro
 
 
 def _compile(program: Program, plan: Plan) -> None:
-    """Compile by running on zeros."""
+    """Compile ahead of the first run, for whatever arrays of the right types will come."""
     lowered = plan.lowered
-    with jax.enable_x64(True):
-        args: list[Any] = [
-            jax.device_put(jnp.zeros(k.shape, k.dtype.np), k.device.jax) for k in lowered.kinds
-        ]
-    args += vectors([0.0] * len(lowered.floats), [0] * len(lowered.ints))
-    jax.block_until_ready(first_run(program, args))
+    given = []
+    for kind in lowered.kinds:
+        home = None if kind.device == jax_default() else SingleDeviceSharding(kind.device.jax)
+        given.append(jax.ShapeDtypeStruct(kind.shape, kind.dtype.np, sharding=home))
+    given += vectors([0.0] * len(lowered.floats), [0] * len(lowered.ints))
+    began = time.perf_counter()
+    with jax.enable_x64(True), cache.persisting():
+        program.run = program.run.lower(*given).compile()
+    program.seconds = time.perf_counter() - began
 
 
 class batching:

@@ -2,6 +2,7 @@
 
 import random
 
+import jax
 import numpy as np
 import pytest
 
@@ -112,7 +113,13 @@ def test_a_trace_that_comes_again_is_compiled_whole_in_the_background():
         while cold._jobs and not all(job.future.done() for job in cold._jobs.values()):
             for job in list(cold._jobs.values()):
                 job.future.result()
+        compiled_here = []
+        jax.monitoring.register_event_duration_secs_listener(
+            listen := lambda event, seconds, **_: compiled_here.append(event)
+        )
         again, _ = trained([15] * 6, "auto")
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert not [event for event in compiled_here if "backend_compile" in event]
     whole = max(compiles, key=lambda c: c.operations)
     assert whole.operations > 100 and "part" not in whole.cause
     np.testing.assert_allclose(again, losses, rtol=1e-5)
