@@ -209,7 +209,7 @@ def _lstm_loop() -> Dynamic:
 
     return Dynamic(
         name="lstm",
-        steps=600,
+        steps=1000,
         model=_recurrent_model("LSTMCell"),
         batch=_sequences(length, length),
         loss=_classify,
