@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..autograd.multi_tensor import Lists, MultiTensor
+from ..engine.trace import state
 from ..engine.value import Value, concrete
 from ..tensor.packed import Packed
 from ..tensor.storage import write
-from ..tensor.tensor import Tensor, host_value
+from ..tensor.tensor import Tensor, from_host, host_value
 
 
 class Plan:
@@ -28,11 +29,12 @@ class Plan:
         counted: whether "step" counts the updates.
 
     Attributes:
-        written: the parameters, then each list of state tensors.
+        written: the parameters, then each list of state tensors, then the counter of `steps`.
         steps: the counts, or None.
+        prepared: options of a group, and the update that they describe: what was asked last.
     """
 
-    __slots__ = ("held", "begun", "written", "steps", "_packs")
+    __slots__ = ("held", "begun", "written", "steps", "prepared", "_packs")
 
     def __init__(
         self,
@@ -48,8 +50,14 @@ class Plan:
         self.begun = None if begun is None else list(zip(states, begun, strict=True))
         lists = [[ours[name] for ours in now] for name in names]
         self._packs = [Packed(members) for members in lists] if packed else []
-        self.written = Lists(params, *(self._packs or lists))
-        self.steps = Steps([ours["step"] for ours in now]) if counted else None
+        lists = self._packs or lists
+        self.steps = None
+        if counted:
+            counter = from_host(np.zeros((), np.float64), params[0].device)
+            self.steps = Steps([ours["step"] for ours in now], counter)
+            lists = [*lists, [counter]]
+        self.written = Lists(params, *lists)
+        self.prepared: tuple[Any, Any] = None, None
 
     def fits(self, params: list[Tensor], states: list[dict[str, Any]]) -> bool:
         """Whether these parameters and what is stored for them are still what it was made of."""
@@ -65,6 +73,11 @@ class Plan:
         if self.steps is not None:
             self.steps.commit()
 
+    def forget(self) -> None:
+        """An update that was recorded has failed: its counter may be as it was before."""
+        if self.steps is not None:
+            self.steps.forget()
+
     def release(self) -> None:
         """Give every state tensor an array of its own again."""
         for pack in self._packs:
@@ -76,15 +89,24 @@ class Steps:
 
     Args:
         tensors: one for each parameter.
+        counter: a tensor that an update shall find to hold the count of updates before it, where
+            all agree, and shall increase: so that no number has to be sent for it.
 
     Attributes:
         tensors: those.
+        moved: whether the last `advance` had to write to the counter.
     """
 
-    __slots__ = ("tensors", "_value", "_count", "_next", "_next_count", "_plain")
+    __slots__ = (
+        "tensors", "moved", "_counter", "_counted", "_value", "_count", "_next", "_next_count",
+        "_plain",
+    )  # fmt: skip
 
-    def __init__(self, tensors: list[Tensor]) -> None:
+    def __init__(self, tensors: list[Tensor], counter: Tensor | None = None) -> None:
         self.tensors = tensors
+        self.moved = False
+        self._counter = counter
+        self._counted: float | None = None  # what it holds, if that is known
         # What all of them hold, if it is one value, and the next ones.
         self._value: Value | None = None
         self._count = self._next_count = 0.0
@@ -100,6 +122,7 @@ class Steps:
         for tensor in self.tensors:
             if tensor._v is not known or tensor._alias is not None:
                 return self._read()
+        self.moved = False
         kind = known.kind
         array = np.array(self._count + 1, kind.dtype.np)
         self._next = [concrete(array, kind)] * len(self.tensors)
@@ -109,9 +132,10 @@ class Steps:
 
     def _read(self) -> list[float]:
         made: dict[tuple, tuple[Value, float]] = {}
-        pairs = []
+        pairs, known = [], set()
         for tensor in self.tensors:
             count, kind = float(tensor), tensor._v.kind
+            known.add(count)
             if (count, kind) not in made:
                 array = np.array(count + 1, kind.dtype.np)
                 made[count, kind] = host_value(array, kind.device), float(array)
@@ -119,10 +143,23 @@ class Steps:
         self._next = [value for value, _ in pairs]
         self._plain = False
         counts = [count for _, count in pairs]
-        return counts if len(set(counts)) > 1 else counts[:1]
+        agree = len(set(counts)) == 1
+        self._next_count = counts[0] if agree else None
+        self.moved = self._counter is not None and agree and known != {self._counted}
+        if self.moved:
+            (self._counted,) = known
+            write(self._counter, host_value(np.array(self._counted), self._counter.device))
+            if state.trace.capture is not None:
+                state.trace.capture.settled = False
+        return counts[:1] if agree else counts
+
+    def forget(self) -> None:
+        """Read the tensors, and write to the counter, at the next update."""
+        self._value = self._counted = None
 
     def commit(self) -> None:
         """Store the counts that `advance` gave."""
+        self._counted = self._next_count
         if self._plain:
             self._value = value = self._next[0]
             for tensor in self.tensors:
@@ -189,7 +226,10 @@ class Update:
             if len(now) != len(params) or not all(map(is_, now, params)):
                 return None
         now = self.prepare()
-        same = now.plan is first.plan and now.update is first.update and not now.extra
+        plan = now.plan
+        if plan.steps is not None and plan.steps.moved:
+            return None
+        same = plan is first.plan and now.update is first.update and not now.extra
         return now.numbers if same and now.statics == first.statics else None
 
     def commit(self) -> None:

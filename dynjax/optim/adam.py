@@ -163,40 +163,36 @@ class Adam(Optimizer):
     def _prepare(self, group: dict[str, Any], params: list[Tensor]) -> Prepared:
         amsgrad = bool(group["amsgrad"])
         plan = self._plan(group, params, _MOMENTS[amsgrad], lambda param: self._begin(param, group))
-        lr = number(group["lr"])
-        beta1, beta2 = group["betas"]
-        beta1, beta2 = number(beta1), number(beta2)
-        decay = number(group["weight_decay"])
-        decoupled = group["decoupled_weight_decay"]
         counts = plan.steps.advance()
-        # In Python floats, as PyTorch does, so that rounding agrees.
-        step_size = -(lr / (1 - beta1 ** counts[0]))
-        correction = (1 - beta2 ** counts[0]) ** 0.5
+        lr, betas = number(group["lr"]), group["betas"]
+        options = (
+            lr, number(betas[0]), number(betas[1]), number(group["eps"]),
+            number(group["weight_decay"]), group["decoupled_weight_decay"], group["maximize"],
+        )  # fmt: skip
+        known, prepared = plan.prepared
+        if options == known and len(counts) == 1:
+            return prepared
+        _, beta1, beta2, eps, decay, decoupled, maximize = options
         mixed = len(counts) > 1
         extra = []
         if mixed:
+            # In Python floats, as PyTorch does, so that rounding agrees.
             step_sizes = [-(lr / (1 - beta1**count)) for count in counts]
             corrections = [(1 - beta2**count) ** 0.5 for count in counts]
             extra = [[from_host(np.array(step_sizes)), from_host(np.array(corrections))]]
-        return Prepared(
+        prepared = Prepared(
             _UPDATES[amsgrad, mixed],
             plan,
             extra,
-            (
-                1 - beta1,
-                beta2,
-                1 - beta2,
-                number(group["eps"]),
-                1 - lr * decay if decoupled else decay,
-                step_size,
-                correction,
-            ),
+            (lr, beta1, 1 - beta1, beta2, 1 - beta2, eps, 1 - lr * decay if decoupled else decay),
             (
                 ("decoupled" if decoupled else "penalty") if decay != 0 else "",
                 1 - beta1 < 0.5,
-                bool(group["maximize"]),
+                bool(maximize),
             ),
         )
+        plan.prepared = (None if mixed else options), prepared
+        return prepared
 
     @enable_grad()
     def _update_differentiably(self, group: dict[str, Any], candidates: list[Tensor]) -> None:
@@ -272,17 +268,23 @@ def _adam(
 
 
 def _adam_all(
-    *, params, exp_avgs, exp_avg_sqs, grads, max_exp_avg_sqs=None, scales=None, decayed,
-    small_weight1, maximize, **numbers,
+    *, params, exp_avgs, exp_avg_sqs, grads, counts, max_exp_avg_sqs=None, scales=None, lr, beta1,
+    decayed, small_weight1, maximize, **numbers,
 ):  # fmt: skip
+    if scales is None:
+        # In float64, as PyTorch, whose Python floats these are.
+        counts = [counts[0] + 1]
+        numbers["step_size"] = -(lr / (1 - beta1 ** counts[0]))
+        numbers["correction"] = jnp.sqrt(1 - numbers["beta2"] ** counts[0])
     rounded = {dtype: numbers_for(dtype, numbers) for dtype in {param.dtype for param in params}}
     v_maxs = max_exp_avg_sqs or [None] * len(params)
     results = []
     for i, (param, grad, *moments) in enumerate(zip(params, grads, exp_avgs, exp_avg_sqs, v_maxs)):
         ours = rounded[param.dtype]
-        step_size, correction = ours["step_size"], ours["correction"]
-        if scales is not None:
-            step_size, correction = (scale[i].astype(correction.dtype) for scale in scales)
+        if scales is None:
+            step_size, correction = ours["step_size"], ours["correction"]
+        else:
+            step_size, correction = (scale[i].astype(ours["beta2"].dtype) for scale in scales)
         one = partial(
             _adam,
             numbers=ours,
@@ -301,7 +303,7 @@ def _adam_all(
         else:
             results.append(one(*tensors))
     columns = [list(column) for column in zip(*results)]
-    return tuple(columns if max_exp_avg_sqs else columns[:3])
+    return (*(columns if max_exp_avg_sqs else columns[:3]), counts)
 
 
 def _multi_tensor(amsgrad: bool, mixed: bool):
@@ -311,9 +313,9 @@ def _multi_tensor(amsgrad: bool, mixed: bool):
     return MultiTensor(
         # A function of its own: one that all shared would be told apart by the lists' sizes only.
         partial(_adam_all),
-        writes=("params", "exp_avgs", "exp_avg_sqs") + ("max_exp_avg_sqs",) * amsgrad,
+        writes=("params", "exp_avgs", "exp_avg_sqs") + ("max_exp_avg_sqs",) * amsgrad + ("counts",),
         reads=("grads",) + ("scales",) * mixed,
-        numbers=("weight1", "beta2", "weight2", "eps", "decay", "step_size", "correction"),
+        numbers=("lr", "beta1", "weight1", "beta2", "weight2", "eps", "decay"),
         statics=("decayed", "small_weight1", "maximize"),
         name="adam",
     )

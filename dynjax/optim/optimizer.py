@@ -96,7 +96,12 @@ def _with_hooks(step: Callable) -> Callable:
             ):
                 hook(self, args, kwargs)
         # Once a step, after the hooks: forward, backward and update become one program.
-        flush()
+        try:
+            flush()
+        except BaseException:
+            for plan, _ in self._plans.values():
+                plan.forget()
+            raise
         return out
 
     hooked_step.hooked = True

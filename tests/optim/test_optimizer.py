@@ -345,6 +345,42 @@ def test_numpy_arrays_load_as_tensors():
     np.testing.assert_array_equal(numpy(params[0]), numpy(others[0]))
 
 
+def test_after_an_update_that_failed_to_run_the_next_one_takes_the_count_that_shows(monkeypatch):
+    from dynjax.engine import executor
+
+    params = parameters((2,), (3,))
+    optimizer = Adam(params, lr=0.1)
+    run(optimizer, params)
+
+    def fail(*args):
+        raise RuntimeError("no more memory")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="no more memory"):
+        patch.setattr(executor, "_call", fail)
+        patch.setattr(executor, "salvage", salvage_by_keeping)
+        optimizer.step()
+    others = copy.deepcopy(params)
+    other = Adam(others, lr=0.1)
+    other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    run(optimizer, params)
+    run(other, others)
+    assert_same(snapshot(optimizer, params), snapshot(other, others))
+
+
+def salvage_by_keeping(trace, live, leaves, error):
+    """As if no operation could be run: what would be updated stays."""
+    from dynjax.engine.executor import _close
+
+    old = {index: value.array for value, index in trace.leaves.items()}
+    (update,) = [step for step in trace.path() if step.kernel and step.kernel.updates]
+    for k, index in enumerate(range(update.base, update.n)):
+        for value in live:
+            if value.idx == index:
+                value.array, value.trace = old[update.refs[k]], None
+    _close(trace)
+    raise error
+
+
 def snapshot(optimizer, params):
     state = {
         i: {name: numpy(value) for name, value in optimizer.state[param].items()}
