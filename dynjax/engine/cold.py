@@ -12,11 +12,12 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import SingleDeviceSharding
 
 from ..core.config import config
@@ -152,29 +153,69 @@ def _batch_program_of(
     key: Hashable, make: Callable[[], Callable], donated: int, op: str, step: Step
 ) -> Program:
     """The program of a group."""
-    return _noted(key, make, donated, f"{op}, many at once", 1, step)
+    quick = step.kind.device.type == "cpu"
+    return _noted(key, make, donated, f"{op}, many at once", 1, step, quick)
 
 
 def _noted(
-    key: Hashable, function: Callable[[], Callable], donated: int, cause: str, size: int, step: Step
+    key: Hashable,
+    function: Callable[[], Callable],
+    donated: int,
+    cause: str,
+    size: int,
+    step: Step,
+    quick: bool = False,
 ) -> Program:
-    """A program that `explain` is told of when it is compiled, at its first run."""
+    """A program that `explain` is told of when it is compiled, at its first run.
+
+    Where it is to be quick, that is with little optimisation, which takes half the time; it is
+    compiled again, in the background, once it has run often.
+    """
 
     def make() -> Program:
-        run = jax.jit(function(), donate_argnums=range(donated), keep_unused=True)
-        program = Program(run)
+        body = function()
+        options = _QUICK if quick else None
+        run = jax.jit(
+            body, donate_argnums=range(donated), keep_unused=True, compiler_options=options
+        )
+        program, runs = Program(run), 0
 
         def first(*args: Any) -> Any:
             trial = Program(run)
             results = first_run(trial, args)
-            program.run, program.seconds = run, trial.seconds
+            program.run, program.seconds = counted if quick else run, trial.seconds
             explain.note(cause, step, program.seconds, size, len(programs.programs))
             return results
+
+        def counted(*args: Any) -> Any:
+            nonlocal runs
+            runs += 1
+            if runs == _HOT:
+                program.run = run
+                if config.background:
+                    given = [(a.shape, a.dtype) for a in args]
+                    _background().submit(_improve, program, body, donated, given)
+            return run(*args)
 
         program.run = first
         return program
 
     return programs.get(key, make)
+
+
+_QUICK = {"xla_backend_optimization_level": 0}
+_HOT = 1000  # runs after which what it costs to compile is little
+
+
+def _improve(
+    program: Program, body: Callable, donated: int, given: Sequence[tuple[tuple[int, ...], Any]]
+) -> None:
+    """Put a program compiled with all optimisation in place of one that has been run often."""
+    run = jax.jit(body, donate_argnums=range(donated), keep_unused=True)
+    with jax.enable_x64(True), cache.persisting():
+        # Run, on zeros: what is compiled ahead takes no other shapes, such as of a grown arena.
+        jax.block_until_ready(run(*[jnp.zeros(shape, dtype) for shape, dtype in given]))
+    program.run = run
 
 
 class _Job(NamedTuple):
@@ -188,20 +229,25 @@ _pool: ThreadPoolExecutor | None = None
 _jobs: dict[Hashable, _Job] = {}
 
 
+def _background() -> ThreadPoolExecutor:
+    """The thread that compiles."""
+    global _pool
+    if _pool is None:
+        _pool = ThreadPoolExecutor(1, thread_name_prefix="dynjax compiles")
+    return _pool
+
+
 def _in_background(plan: Plan, donate: tuple[int, ...], trace: Trace, parts: Program) -> Program:
     """The whole program if its compile has ended; else `parts` for one more run."""
-    global _pool
     key = plan.key(donate)
     job = _jobs.get(key)
     if job is None:
         if any(not job.future.done() for job in _jobs.values()):
             return parts  # one at a time
-        if _pool is None:
-            _pool = ThreadPoolExecutor(1, thread_name_prefix="dynjax compiles")
         whole = compile_whole(plan, donate, trace, keep=False)
         if len(_jobs) > 256:
             _jobs.clear()
-        _jobs[key] = _Job(whole, _pool.submit(_compile, whole, plan))
+        _jobs[key] = _Job(whole, _background().submit(_compile, whole, plan))
         return parts
     if not job.future.done():
         return parts

@@ -279,3 +279,18 @@ def test_nothing_to_be_done_together_is_refused():
 @pytest.mark.parametrize(("n", "size"), [(1, 4), (4, 4), (5, 16), (16, 16), (17, 64), (300, 1024)])
 def test_groups_are_padded_to_few_sizes(n, size):
     assert padded(n) == size
+
+
+def test_a_group_that_runs_often_is_compiled_again_in_the_background(monkeypatch):
+    monkeypatch.setattr(cold, "_HOT", 3)
+    improved = []
+    improve = cold._improve
+    monkeypatch.setattr(cold, "_improve", lambda *given: improved.append(improve(*given)))
+    model, trees = Tree(6), forest(11, 5, 4)
+    expected = by_jax(model, trees)
+    with dynjax.batching():
+        for _ in range(4):
+            equal(gradients(model, trees), expected)
+        cold._background().submit(int).result()
+        equal(gradients(model, trees), expected)
+    assert improved
