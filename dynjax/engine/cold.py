@@ -1,9 +1,10 @@
 """The policy for traces not seen before: compile whole, or call parts that recur.
 
 A trace that contains the same parts many times, or parts known from other traces, first runs as
-calls of these (see `parts`). Once that has cost as much as compiling it whole would, or if it comes
-again and again, it is compiled whole by a thread in the background, and that program takes over
-when it is ready: never more than about twice the better choice in hindsight.
+calls of these (see `parts`); so does one of operations that are known, while traces that are
+compiled whole never come again. Once that has cost as much as compiling it whole would, or if it
+comes again and again, it is compiled whole by a thread in the background, and that program takes
+over when it is ready: never more than about twice the better choice in hindsight.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ _COMPILE = 4e-3  # seconds a kernel that compiling whole costs
 _TRIES = 3  # stretches between parts with a kernel, past which it runs alone between parts
 _OFTEN = 4  # runs among the last eight from which on a trace counts as one that stays
 _recent: deque[int] = deque(maxlen=8)
+_wholes: deque[Program] = deque(maxlen=4)  # the last that were compiled before anything else ran
 
 _dictionary = Dictionary()
 _lock = threading.Lock()
@@ -82,7 +84,10 @@ def _cold(
     if plan.parted is None:
         plan.parted = parted()
         if plan.parted is None:
-            return compile_whole(plan, donate, trace)
+            whole = compile_whole(plan, donate, trace)
+            if whole.seconds is None:
+                _wholes.append(whole)
+            return whole
     _recent.append(id(plan))
     plan.parted_runs += 1
     parts = _by_parts(plan, trace)
@@ -126,13 +131,18 @@ def _parted(lowered: Lowered) -> Parted | None:
         new = {tuple(kernels[start:stop]) for start, stop in known}
         effort = sum(len(part) for part in new if part not in _dictionary.compiled)
         effort += sum(stop - start for start, stop in between)
-        if effort > (0 if short else _WORTH * len(kernels)):
-            return None
+        alone = effort > (0 if short else _WORTH * len(kernels))
+        if alone:
+            rest = [kernel for start, stop in between for kernel in kernels[start:stop]]
+            seen = sum(_dictionary.between[kernel] >= _TRIES for kernel in rest)
+            _dictionary.between.update(set(rest))
+            if not _in_vain() or effort - seen > _WORTH * len(kernels):
+                return None
         _dictionary.compiled |= new
         ranges = list(known)
         for start, stop in between:
             run = kernels[start:stop]
-            if all(_dictionary.between[kernel] >= _TRIES for kernel in run):
+            if alone or all(_dictionary.between[kernel] >= _TRIES for kernel in run):
                 ranges += [(i, i + 1) for i in range(start, stop)]
             else:
                 _dictionary.between.update(set(run))
@@ -140,6 +150,11 @@ def _parted(lowered: Lowered) -> Parted | None:
                 ranges.append((start, stop))
         ranges.sort()
         return Parted(lowered, ranges, _dictionary, _program_of)
+
+
+def _in_vain() -> bool:
+    """Whether the traces that were compiled whole last never came again."""
+    return len(_wholes) == _wholes.maxlen and all(whole.left >= -2 for whole in _wholes)
 
 
 def _program_of(part: Part, outputs: tuple[int, ...], step: Step) -> Program:
@@ -262,6 +277,7 @@ def _in_background(plan: Plan, donate: tuple[int, ...], trace: Trace, parts: Pro
         return Program(parts.run, (), 0.0, joined=False)
     del _jobs[key]
     whole = programs.get(key, lambda: job.program)
+    _wholes.append(whole)
     explain.report(trace, plan.lowered, whole.seconds or 0.0, len(programs.programs))
     return whole
 

@@ -1,6 +1,7 @@
 """Programs as calls of parts that recur: the same results, and few compiles."""
 
 import random
+from collections import deque
 
 import jax
 import numpy as np
@@ -107,6 +108,36 @@ def test_lengths_share_the_parts_of_a_loop():
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
+NUMPY = {
+    "sin": np.sin, "cos": np.cos, "tanh": np.tanh, "neg": np.negative,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+}  # fmt: skip
+
+
+def test_graphs_that_never_come_again_run_operation_by_operation(monkeypatch):
+    monkeypatch.setattr(cold, "_dictionary", Dictionary())
+    monkeypatch.setattr(cold, "_wholes", deque(maxlen=4))
+    draw = random.Random(3)
+    operations = list(NUMPY)
+    start = np.linspace(-1, 1, 11, dtype="f")
+
+    def run(names):
+        x = dynjax.from_numpy(start.copy())
+        expected = start
+        for name in names:
+            x = getattr(x, name)()
+            expected = NUMPY[name](expected)
+        np.testing.assert_allclose(x.numpy(), expected, rtol=1e-5, atol=1e-6)
+
+    for _ in range(10):
+        run(draw.choices(operations, k=9))
+    with dynjax.explain() as compiles:
+        for _ in range(10):
+            run(draw.choices(operations, k=9))
+    assert all(compile.operations == 1 for compile in compiles)
+    assert len(compiles) <= len(operations)
+
+
 def test_a_trace_that_comes_again_is_compiled_whole_in_the_background():
     with dynjax.explain() as compiles:
         losses, _ = trained([15] * 6, "auto")
@@ -131,6 +162,8 @@ def test_a_compile_that_fails_in_the_background_is_told_once(monkeypatch):
 
     monkeypatch.setattr(cold, "_compile", fail)
     with pytest.warns(RuntimeWarning, match="no more memory") as warned:
+        trained([17] * 4, "auto")
+        cold._background().submit(int).result()  # what was asked before it has failed by now
         losses, _ = trained([17] * 8, "auto")
     assert len([w for w in warned if "no more memory" in str(w.message)]) == 1
     assert len(losses) == 8
