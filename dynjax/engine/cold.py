@@ -131,12 +131,13 @@ def _parted(lowered: Lowered) -> Parted | None:
         new = {tuple(kernels[start:stop]) for start, stop in known}
         effort = sum(len(part) for part in new if part not in _dictionary.compiled)
         effort += sum(stop - start for start, stop in between)
-        alone = effort > (0 if short else _WORTH * len(kernels))
+        most = 0 if short else _WORTH * len(kernels)
+        alone = effort > most
         if alone:
             rest = [kernel for start, stop in between for kernel in kernels[start:stop]]
             seen = sum(_dictionary.between[kernel] >= _TRIES for kernel in rest)
             _dictionary.between.update(set(rest))
-            if not _in_vain() or effort - seen > _WORTH * len(kernels):
+            if not _in_vain() or effort - seen > most:
                 return None
         _dictionary.compiled |= new
         ranges = list(known)
