@@ -112,7 +112,8 @@ class Reach:
         self.iterators: list[tuple[str, Any]] = []
         self.complete = True
         self._seen: dict[int, Any] = {}
-        self._later: dict[str, list[tuple]] = {}
+        # By whether the user's code alone counts, and the word:
+        self._later: dict[tuple[bool, str], list[tuple]] = {}
         self._fixed = ran is not None
         self._names: set[str] = set()
         self._users: set[str] = set()
@@ -161,7 +162,8 @@ class Reach:
             self._container(obj, name)
         elif isinstance(obj, types.ModuleType):
             if not _is_library(obj.__name__):
-                self._attributes(obj.__dict__, name or obj.__name__)
+                of_users = obj.__name__.startswith("dynjax.")
+                self._attributes(obj.__dict__, name or obj.__name__, of_users)
         elif isinstance(obj, type):
             self._class(obj)
         elif isinstance(obj, (property, staticmethod, classmethod)):
@@ -243,37 +245,50 @@ class Reach:
             return
         self._codes.add(code)
         words = mentioned(code)
+        new = [(False, word) for word in words - self._names]
         if kind_of_code(code) == "user":
+            new += [(True, word) for word in words - self._users]
             self._users |= words
             self._all = self._all or not words.isdisjoint(_REFLECTION)
-        for word in words - self._names:
-            self._names.add(word)
-            for form, container, name in self._later.pop(word, ()):
-                self._add(form, container, word, name)
+        self._names |= words
+        for of_users, word in new:
+            for form, container, name in self._later.pop((of_users, word), ()):
+                self._add(form, container, word, name, of_users)
 
     def _mention_all(self, value: Any) -> None:
         for fn in (value, getattr(value, "__func__", None), getattr(value, "fget", None)):
             if isinstance(fn, types.FunctionType):
                 self._mention(fn.__code__)
 
-    def _attributes(self, own: dict[str, Any], name: str) -> None:
+    def _attributes(self, own: dict[str, Any], name: str, of_users: bool = False) -> None:
         for word in list(own):
             if type(word) is str:
-                self._when(word, "item", own, f"{name}.{word}")
+                self._when(word, "item", own, f"{name}.{word}", of_users)
 
-    def _when(self, word: str, form: str, container: Any, name: str) -> None:
-        """Add an attribute now or, if no code mentions it, once some does."""
-        if word in self._names or (self._all and form == "item"):
-            self._add(form, container, word, name)
+    def _when(
+        self, word: str, form: str, container: Any, name: str, of_users: bool = False
+    ) -> None:
+        """Add an attribute now or, if no code mentions it, once some does.
+
+        Of dynjax's own modules only what the user's code mentions counts, and what lies behind a
+        name there is the library's: to be the same object is enough.
+        """
+        known = self._users if of_users else self._names
+        if word in known or (self._all and form == "item" and not of_users):
+            self._add(form, container, word, name, of_users)
         elif not self._fixed:
-            self._later.setdefault(word, []).append((form, container, name))
+            later = self._later.setdefault((of_users, word), [])
+            later.append((form, container, name))
 
-    def _add(self, form: str, container: Any, key: Any, name: str) -> None:
+    def _add(
+        self, form: str, container: Any, key: Any, name: str, of_users: bool = False
+    ) -> None:
         entry = Entry(form, container, key, None, name)
         entry.value = entry.now()
         if entry.value is not missing:
             self.entries.append(entry)
-            self._pending.append((entry.value, name))
+            if not of_users or not _is_ours(entry.value):
+                self._pending.append((entry.value, name))
 
     # --- results
 
@@ -315,6 +330,14 @@ def global_names(code: CodeType) -> frozenset[str]:
         if isinstance(constant, CodeType):
             found |= global_names(constant)
     return frozenset(found)
+
+
+def _is_ours(obj: Any) -> bool:
+    """Whether something in one of dynjax's modules was put there by dynjax, as all that it makes of
+    functions and containers: not by a user, nor a module or class with names of its own."""
+    if isinstance(obj, types.FunctionType):
+        return kind_of_code(obj.__code__) == "dynjax"
+    return isinstance(obj, (dict, list, tuple, set, frozenset))
 
 
 def _is_library(module: str | None) -> bool:
