@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..core.collector import Unhurried
 from ..core.dtypes import of as dtype_of
 from ..engine.kernel import Kernel, kernels
 from ..engine.trace import Step, Template, Trace
@@ -65,7 +66,8 @@ def jump_from(
         return None
     sweep = _Sweep(trace)
     try:
-        jump = sweep.run(start, keep, roots, seeds)
+        with Unhurried():
+            jump = sweep.run(start, keep, roots, seeds)
     finally:
         trace.cur = start
     if jump is not None:

@@ -280,9 +280,7 @@ class Reach:
             later = self._later.setdefault((of_users, word), [])
             later.append((form, container, name))
 
-    def _add(
-        self, form: str, container: Any, key: Any, name: str, of_users: bool = False
-    ) -> None:
+    def _add(self, form: str, container: Any, key: Any, name: str, of_users: bool = False) -> None:
         entry = Entry(form, container, key, None, name)
         entry.value = entry.now()
         if entry.value is not missing:

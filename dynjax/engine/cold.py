@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import SingleDeviceSharding
 
+from ..core.collector import Unhurried
 from ..core.config import config
 from ..core.devices import jax_default
 from . import cache, explain
@@ -117,7 +118,8 @@ def _by_parts(plan: Plan, trace: Trace) -> Program:
 def _batched(lowered: Lowered, gain: float = GAIN) -> Batched | None:
     """The trace as calls of groups; None where it has too little that is equal."""
     try:
-        return Batched(lowered, _batch_program_of, gain)
+        with Unhurried():
+            return Batched(lowered, _batch_program_of, gain)
     except NotWorthIt:
         return None
 

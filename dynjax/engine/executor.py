@@ -19,6 +19,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
+from ..core.collector import Unhurried
 from ..core.config import config
 from ..core.devices import jax_default
 from . import cache, explain
@@ -232,7 +233,8 @@ def _run(trace: Trace, live: list[Value]) -> None:
     key = (config.policy, *[v.idx for v in live])
     plan = step.programs.get(key)
     if plan is None:
-        plan = step.programs[key] = Plan(lower(path_of(step), key[1:]), key[1:])
+        with Unhurried():
+            plan = step.programs[key] = Plan(lower(path_of(step), key[1:]), key[1:])
         if len(step.programs) > 64:
             step.programs.pop(next(iter(step.programs)))
     leaves = list(trace.leaves)

@@ -311,9 +311,7 @@ class Parted:
                 *[(loop.start, loop.stop) for loop in loops],
             ]
         )
-        uses = [
-            use for use in calls(lowered, ranges, loops) if isinstance(use, Loop) or use.needed
-        ]
+        uses = [use for use in calls(lowered, ranges, loops) if isinstance(use, Loop) or use.needed]
         single, in_stacks = outside(program, self.n_leaves, self.results, loops)
         read = single | in_stacks
         capacities = {loop.first: capacity_for(loop) for loop in loops}

@@ -24,7 +24,7 @@ class Spec(NamedTuple):
 
     Attributes:
         part: what runs: one kernel or several.
-        size: how many at once, some of which may not count; 0 for one that runs alone.
+        width: how many uses it has room for, which run chunk by chunk; 0 for one that runs alone.
         inputs: for every input, the number of the arena that it is read from; -1 if given.
         outputs: the part's results that are wanted, and for each the number of the arena that it is
             written to, or SUM where it is added up, or OWN where it is a result by itself.
@@ -33,7 +33,7 @@ class Spec(NamedTuple):
     """
 
     part: Part
-    size: int
+    width: int
     inputs: tuple[int, ...]
     outputs: tuple[tuple[int, int], ...]
     arenas: tuple[tuple[Row, int], ...]
@@ -49,47 +49,72 @@ class Spec(NamedTuple):
         """
         n_sums = sum(where == SUM for _, where in self.outputs)
         n_given = sum(where < 0 for where in self.inputs)
+        body = self._chunks if self.width else self._alone
 
         def run(*args: Any) -> tuple:
             left = iter(args)
             arenas = [next(left) for _ in self.arenas]
             sums = [next(left) for _ in range(n_sums)]
-            given = iter([next(left) for _ in range(n_given)])
-            index = next(left)
-            inputs = self._read(arenas, given, index)
-            if self.size:
-                counts = jnp.arange(self.size) < index[self.written]
-                axes = [0, *[None if where < 0 else 0 for where in self.inputs]]
-                numbers = list(left)
-                together = jax.vmap(self._one, (*axes, *[0] * len(numbers)), axis_size=self.size)
-                results = together(counts, *inputs, *numbers)
-            else:
-                results = self._one(None, *inputs, *left)
-            totals, own = [], []
-            blocks: list[list[Any]] = [[] for _ in range(self.written)]
-            for (_, where), result in zip(self.outputs, results, strict=True):
-                if where == SUM:
-                    totals.append(sums[len(totals)] + result.sum(0))
-                elif where == OWN:
-                    own.append(result)
-                else:
-                    blocks[where].append(result if self.size else result[None])
-            for k, block in enumerate(blocks):
-                arenas[k] = _written(arenas[k], jnp.concatenate(block), index[k])
-            return (*arenas[: self.written], *totals, *own)
+            given = [next(left) for _ in range(n_given)]
+            return body(arenas, sums, given, next(left), list(left))
 
         return run
 
-    def _read(self, arenas: list[Any], given: Any, index: Any) -> list[Any]:
-        at, width, inputs = self.written + 1, max(self.size, 1), []
-        for where in self.inputs:
-            if where < 0:
-                inputs.append(next(given))
-                continue
-            rows = _rows(arenas[where], index[at : at + width])
-            inputs.append(rows if self.size else rows[0])
-            at += width
-        return inputs
+    def _alone(
+        self, arenas: list[Any], sums: list[Any], given: list[Any], index: Any, numbers: list[Any]
+    ) -> tuple:
+        inputs = self._read(arenas, given, index[self.written + 1 :, None])
+        results = self._one(None, *[x if w < 0 else x[0] for x, w in zip(inputs, self.inputs)],
+                            *numbers)  # fmt: skip
+        totals, own, blocks = self._sorted(results)
+        for k, block in enumerate(blocks):
+            arenas[k] = _written(arenas[k], jnp.stack(block), index[k])
+        sums = [total + term for total, term in zip(sums, totals, strict=True)]
+        return (*arenas[: self.written], *sums, *own)
+
+    def _chunks(
+        self, arenas: list[Any], sums: list[Any], given: list[Any], index: Any, numbers: list[Any]
+    ) -> tuple:
+        begins, count = index[: self.written], index[self.written]
+        columns = index[self.written + 1 :].reshape(-1, self.width)
+        size = chunk_of(self.width)
+        axes = [0, *[None if where < 0 else 0 for where in self.inputs], *[0] * len(numbers)]
+        together = jax.vmap(self._one, tuple(axes), axis_size=size)
+        read_only = arenas[self.written :]
+
+        def chunk(state: tuple) -> tuple:
+            at, arenas, sums = state
+            held = [*arenas, *read_only]
+            rows = jax.lax.dynamic_slice_in_dim(columns, at, size, 1)
+            inputs = self._read(held, given, rows)
+            some = [jax.lax.dynamic_slice_in_dim(each, at, size) for each in numbers]
+            results = together(at + jnp.arange(size) < count, *inputs, *some)
+            totals, _, blocks = self._sorted(results)
+            for k, block in enumerate(blocks):
+                start = begins[k] + at * len(block)
+                held[k] = _written(held[k], jnp.concatenate(block), start)
+            sums = [total + terms.sum(0) for total, terms in zip(sums, totals, strict=True)]
+            return at + size, held[: self.written], sums
+
+        first = jnp.zeros_like(count), arenas[: self.written], sums
+        _, arenas, sums = jax.lax.while_loop(lambda state: state[0] < count, chunk, first)
+        return (*arenas, *sums)
+
+    def _read(self, arenas: list[Any], given: list[Any], columns: Any) -> list[Any]:
+        """All inputs: the rows that the columns say, and what is given."""
+        at_hand, rows = iter(given), iter(columns)
+        return [
+            next(at_hand) if where < 0 else _rows(arenas[where], next(rows))
+            for where in self.inputs
+        ]
+
+    def _sorted(self, results: list[Any]) -> tuple[list[Any], list[Any], list[list[Any]]]:
+        """Results by what becomes of them: to be added up, by themselves, rows of each arena."""
+        totals, own = [], []
+        blocks: list[list[Any]] = [[] for _ in range(self.written)]
+        for (_, where), result in zip(self.outputs, results, strict=True):
+            (totals if where == SUM else own if where == OWN else blocks[where]).append(result)
+        return totals, own, blocks
 
     def _one(self, counts: Any, *args: Any) -> list[Any]:
         """One member of the group; what does not count adds nothing to sums.
@@ -116,6 +141,20 @@ class Spec(NamedTuple):
 
 
 SUM, OWN = -1, -2
+WIDEST = 1024  # that a group is made
+
+
+def width_of(n: int) -> int:
+    """The room that a program for `n` at once has: one program serves up to so many."""
+    width = 64
+    while width < n:
+        width *= 16
+    return width
+
+
+def chunk_of(width: int) -> int:
+    """How many of a group run at once: wasting little, in few turns."""
+    return 8 if width == 64 else 64
 
 
 def _where(counts: Any, rows: Any) -> Any:

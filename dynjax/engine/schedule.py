@@ -196,7 +196,9 @@ class Schedule:
                 members.append(unit)
             for r in unit.results:
                 depth[r] = at
-        groups += [Group(at, part, members) for (at, part, _), members in by_key.items()]
+        for (at, part, _), members in by_key.items():
+            for start in range(0, len(members), rows.WIDEST):
+                groups.append(Group(at, part, members[start : start + rows.WIDEST]))
         groups.sort(key=lambda group: group.depth)
         return groups
 
@@ -267,6 +269,20 @@ class Schedule:
                 else:
                     self.as_rows.update([p for p in places if p in self.read])
         self.as_rows -= self.shared
+        # What any group of a part needs, now or before, all make: one program for all.
+        if len(_wanted_before) > _MOST_PARTS:
+            _wanted_before.clear()
+        self.wanted: dict[Part, set[int]] = {}
+        for group in self.groups:
+            if group.part in self.together:
+                wanted = _wanted_before.setdefault(group.part, set())
+                wanted.update(
+                    j
+                    for unit in group.units
+                    for j, place in enumerate(unit.results)
+                    if place in self.as_rows
+                )
+                self.wanted[group.part] = wanted
 
     def _allocate(self) -> None:
         """Give every value that is read as a row its place in an arena, group by group."""
@@ -279,8 +295,8 @@ class Schedule:
             needed[row] = start + n
             return start
 
-        def lay(places: list[int]) -> int:
-            start = block(self._kind(places[0]), padded(len(places)))
+        def lay(places: list[int], size: int) -> int:
+            start = block(self._kind(places[0]), size)
             self.row.update(zip(places, range(start, start + len(places))))
             return start
 
@@ -288,26 +304,31 @@ class Schedule:
         for r in range(self.n_leaves):
             if r in self.as_rows:
                 entering.setdefault(self._kind(r), []).append(r)
-        starts = {row: lay(leaves) for row, leaves in entering.items()}
+        starts = {row: lay(leaves, padded(len(leaves))) for row, leaves in entering.items()}
         for group in self.groups:
             if group.part is None:
                 if type(group.found) is RowsIn:
-                    lay([r for k in group.found.split for r in self._results_of(k)])
+                    rows_in = [r for k in group.found.split for r in self._results_of(k)]
+                    lay(rows_in, rows.width_of(len(rows_in)))
                 elif group.found is None and self.first[group.total] in self.as_rows:
-                    lay([self.first[group.total]])
+                    lay([self.first[group.total]], 1)
                 continue
-            width = padded(len(group.units)) if group.part in self.together else 1
+            # A chunk of uses has its results of one kind beside each other.
+            n = len(group.units)
+            size = rows.chunk_of(rows.width_of(n)) if group.part in self.together else 1
             outputs: dict[Row, list[int]] = {}
             for j, r in enumerate(group.units[0].results):
                 if self._read_as_rows(group, j):
                     outputs.setdefault(self._kind(r), []).append(j)
             self.blocks[group.units[0].at] = begins = []
             for row, js in outputs.items():
-                start = block(row, width * len(js))
+                start = block(row, -(-n // size) * size * len(js))
                 begins.append(start)
-                for j in js:
-                    self.row.update((u.results[j], start + i) for i, u in enumerate(group.units))
-                    start += width
+                for i in range(0, n, size):
+                    for j in js:
+                        some = group.units[i : i + size]
+                        self.row.update(zip([u.results[j] for u in some], range(start, start + n)))
+                        start += size
         if sum(n * rows.size_of(row) for row, n in needed.items()) > _MOST_BYTES:
             raise NotWorthIt
         self.capacity = {row: rows.arenas.capacity(row, n) for row, n in needed.items()}
@@ -324,7 +345,11 @@ class Schedule:
         return range(self.first[k], self.first[k] + len(self.program[k][0].out_avals))
 
     def _read_as_rows(self, group: Group, j: int) -> bool:
-        return any(unit.results[j] in self.as_rows for unit in group.units)
+        if group.units[0].results[j] in self.added:
+            return False
+        if group.part in self.together:
+            return j in self.wanted[group.part]
+        return group.units[0].results[j] in self.as_rows
 
     def _kind(self, place: int) -> Row:
         aval = self.avals[place]
@@ -333,8 +358,8 @@ class Schedule:
     def _group(self, group: Group) -> None:
         """The call of a group, or of a unit that runs alone."""
         part, units = group.part, group.units
-        size = padded(len(units)) if part in self.together else 0
-        pad = max(size, 1) - len(units)
+        n = len(units)
+        width = rows.width_of(n) if part in self.together else 0
         written: list[Row] = []
         outputs: list[tuple[int, int]] = []
         sums, own = [], []
@@ -347,13 +372,13 @@ class Schedule:
                 if row not in written:
                     written.append(row)
                 outputs.append((j, written.index(row)))
-            elif place in self.read and not size:
+            elif place in self.read and not width:
                 outputs.append((j, rows.OWN))
                 own.append(place)
         touched = list(written)
         inputs: list[int] = []
         given: list[int] = []
-        index = [*self.blocks[units[0].at], len(units)]
+        columns: list[list[int]] = []
         for j, r in enumerate(units[0].inputs):
             if r not in self.row:
                 inputs.append(-1)
@@ -363,11 +388,15 @@ class Schedule:
             if row not in touched:
                 touched.append(row)
             inputs.append(touched.index(row))
-            column = [self.row[unit.inputs[j]] for unit in units]
-            index += column
-            index += column[:1] * pad
+            columns.append([self.row[unit.inputs[j]] for unit in units])
+        begins = self.blocks[units[0].at]
+        index = np.empty(len(begins) + 1 + len(columns) * max(1, width), np.int32)
+        index[: len(begins)] = begins
+        index[len(begins)] = n
+        if columns:
+            _fill(index[len(begins) + 1 :].reshape(len(columns), -1).T, np.transpose(columns))
         spec = Spec(
-            part, size, tuple(inputs), tuple(outputs),
+            part, width, tuple(inputs), tuple(outputs),
             tuple([(row, self.capacity[row]) for row in touched]), len(written),
         )  # fmt: skip
         step = self.steps[units[0].at]
@@ -377,11 +406,14 @@ class Schedule:
         for each in ([unit.floats for unit in units], [unit.ints for unit in units]):
             if not each[0]:
                 numbers.append(None)
+            elif not width:
+                numbers.append(np.array(each[0]))
             else:
-                numbers.append(np.array(each + each[:1] * pad if size else each[0]))
+                numbers.append(np.empty((width, len(each[0])), np.intp))
+                _fill(numbers[-1], np.array(each))
         self.uses.append(
             Use(found, tuple(written), tuple(touched[len(written) :]), (*sums, *given),
-                (*sums, *own), np.array(index, np.int32), *numbers, part if size else None)
+                (*sums, *own), index, *numbers, part if width else None)
         )  # fmt: skip
 
     def _rows_in(self, found: RowsIn) -> None:
@@ -389,7 +421,7 @@ class Schedule:
         place = self.first[found.split[0]]
         row, start = self._kind(place), self.row[place]
         pick = list(range(sum([len(self._results_of(k)) for k in found.split])))
-        size = padded(len(pick))
+        size = rows.width_of(len(pick))
         kernel = self.program[found.made[0]][0]
         key = (kernel.rows.family, "rows in", row, self.capacity[row], size)
         step = self.steps[found.made[0]]
@@ -407,7 +439,7 @@ class Schedule:
             cotangents += [self.row[r] for r in refs]
             pick += [begin + i for i in kernel.rows.given]
             begin += kernel.out_avals[0].shape[0]
-        size = padded(len(pick))
+        size = rows.width_of(len(pick))
         row = self._kind(self.program[found.joined[0]][1][0])
         kernel = self.program[found.made[0]][0]
         total = self.first[found.total]
@@ -431,7 +463,7 @@ class Schedule:
         in_rows = [self.row[r] for r in self.terms[k] if r in self.row]
         alone = [r for r in self.terms[k] if r not in self.row and r not in self.added]
         if in_rows:
-            size = padded(len(in_rows))
+            size = rows.width_of(len(in_rows))
             key = ("sum of rows", row, self.capacity[row], size)
             found = self.program_of(key, lambda: rows.sum_of_rows, 0, "sum", step)
             index = [len(in_rows), *in_rows, *in_rows[:1] * (size - len(in_rows))]
@@ -462,6 +494,7 @@ class Schedule:
 
 _MOST_PARTS = 1024
 _together_before: set[Part] = set()
+_wanted_before: dict[Part, set[int]] = {}
 _NO_INDEX = np.int32(0)
 
 
@@ -478,8 +511,15 @@ def _batchable(kernel: Kernel) -> bool:
 unable: WeakSet[Kernel] = WeakSet()  # kernels that failed in a group
 
 
+def _fill(table: np.ndarray, uses: np.ndarray) -> None:
+    """Write uses, and the first of them where there are no more: what is computed of it and does
+    not count is finite."""
+    table[: len(uses)] = uses
+    table[len(uses) :] = uses[0]
+
+
 def padded(n: int) -> int:
-    """The size that a group of `n` is padded to."""
+    """To how many rows `n` are padded that come from outside: a copy, which many are no faster."""
     size = 4
     while size < n:
         size *= 4

@@ -33,37 +33,78 @@ class Unit(NamedTuple):
     at: int
 
 
+class Piece(NamedTuple):
+    """A part within a stretch of operations, by positions among that stretch's.
+
+    Attributes:
+        part: what it runs.
+        inputs, results, floats, ints: the positions of its own.
+        members: its operations.
+    """
+
+    part: Part
+    inputs: tuple[int, ...]
+    results: tuple[int, ...]
+    floats: tuple[int, ...]
+    ints: tuple[int, ...]
+    members: tuple[int, ...]
+
+
+_MOST_FORMS = 4096
+_forms: dict[tuple, list[Piece]] = {}  # how stretches of equal form fall apart
+
+
 def units(
     program: Sequence[Op], first: Sequence[int], chosen: Sequence[int], between: Sequence[int]
 ) -> list[tuple[Part, Unit]]:
     """Operations as uses of parts that recur.
 
+    Of a stretch that recurs, what does not depend on each other is apart: what runs in groups had
+    better not wait for what happens to stand beside it.
+
     Args:
         program: all operations.
         first: the place of each one's first result.
         chosen: the numbers of those that are wanted, in order.
-        between: numbers of others, in order, that no part may reach across: what they wait for may
-            be in it, and what waits for them.
+        between: numbers of others, in order, that come when what they wait for is there: no part
+            may hold that as well as what waits for them.
     """
     kernels = [program[k][0] for k in chosen]
     with _lock:
         known, gaps = _dictionary.divide(kernels, longest=_LONGEST, elsewhere=_ELSEWHERE)
-    whole = []
+        n_parts = _dictionary.count
+        found = _found(program, first, chosen, between, known, gaps)
+        if _dictionary.count != n_parts:  # what is a part by itself may stand alone elsewhere
+            known, gaps = _dictionary.cut(kernels)
+            found = _found(program, first, chosen, between, known, gaps)
+    return found
+
+
+def _found(
+    program: Sequence[Op],
+    first: Sequence[int],
+    chosen: Sequence[int],
+    between: Sequence[int],
+    known: Sequence[tuple[int, int]],
+    gaps: Sequence[tuple[int, int]],
+) -> list[tuple[Part, Unit]]:
+    ranges = [(k, k + 1) for start, stop in gaps for k in range(start, stop)]
     for start, stop in known:
-        if bisect(between, chosen[start]) == bisect(between, chosen[stop - 1]):
-            whole.append((start, stop))
+        inside = between[bisect(between, chosen[start]) : bisect(between, chosen[stop - 1])]
+        waiting = {r for k in inside for r in _results(program, first, k)}
+        if any(not waiting.isdisjoint(program[k][1]) for k in chosen[start:stop] if inside):
+            ranges += [(k, k + 1) for k in range(start, stop)]
         else:
-            gaps.append((start, stop))
-    ranges = sorted([*whole, *[(k, k + 1) for start, stop in gaps for k in range(start, stop)]])
-    parts: dict[tuple, Part] = {}
-    found = []
+            ranges.append((start, stop))
+    ranges.sort()
+    found: list[tuple[Part, Unit]] = []
     for start, stop in ranges:
         inputs: list[int] = []
         results: list[int] = []
         places: dict[int, int] = {}  # inputs count down from -1, results up from 0
         floats: dict[int, int] = {}
         ints: dict[int, int] = {}
-        form: list[Any] = []  # equal for equal parts
+        form: list[Any] = []  # equal for equal stretches
         for k in chosen[start:stop]:
             kernel, refs, numbers = program[k]
             form.append(kernel)
@@ -76,22 +117,101 @@ def units(
             for real, j in numbers:
                 pool = floats if real else ints
                 form.append((real, pool.setdefault(j, len(pool))))
-            for r in range(first[k], first[k] + len(kernel.out_avals)):
+            at = first[k]
+            for r in range(at, at + len(kernel.out_avals)):
                 places[r] = len(results)
                 results.append(r)
         key = tuple(form)
-        part = parts.get(key)
-        if part is None:
-            n = len(inputs)
-            ops = []
-            for k in chosen[start:stop]:
-                kernel, refs, numbers = program[k]
-                local = [places[r] for r in refs]
-                taken = [(real, (floats if real else ints)[j]) for real, j in numbers]
-                ops.append(
-                    (kernel, tuple([-1 - p if p < 0 else n + p for p in local]), tuple(taken))
-                )
-            part = parts[key] = Part(tuple(ops), n, len(floats), len(ints))
-        unit = Unit(tuple(inputs), results, tuple(floats), tuple(ints), chosen[start])
-        found.append((part, unit))
+        pieces = _forms.get(key)
+        if pieces is None:
+            ops = [program[k] for k in chosen[start:stop]]
+            if len(_forms) >= _MOST_FORMS:
+                _forms.clear()
+            pieces = _forms[key] = _pieces(ops, places, list(floats), list(ints))
+            _learn(pieces)
+        if len(pieces) == 1:
+            unit = Unit(tuple(inputs), results, tuple(floats), tuple(ints), chosen[start])
+            found.append((pieces[0].part, unit))
+            continue
+        real, whole = list(floats), list(ints)
+        for piece in pieces:
+            unit = Unit(
+                tuple([inputs[j] for j in piece.inputs]),
+                [results[j] for j in piece.results],
+                tuple([real[j] for j in piece.floats]),
+                tuple([whole[j] for j in piece.ints]),
+                chosen[start + piece.members[0]],
+            )
+            found.append((piece.part, unit))
     return found
+
+
+def _results(program: Sequence[Op], first: Sequence[int], k: int) -> range:
+    return range(first[k], first[k] + len(program[k][0].out_avals))
+
+
+def _pieces(
+    ops: Sequence[Op], places: dict[int, int], floats: list[int], ints: list[int]
+) -> list[Piece]:
+    """The parts of a stretch that do not depend on each other.
+
+    Args:
+        ops: its operations.
+        places: where they take and leave values: inputs from -1 downward, results from 0 upward.
+        floats, ints: their numbers.
+    """
+    members: list[list[int]] = []
+    made_by: dict[int, int] = {}  # by place, the operation
+    starts: list[int] = []
+    n_results = 0
+    for i, (kernel, refs, _) in enumerate(ops):
+        mine = [i]
+        for source in [m for m in members if any(made_by.get(places[r]) in m for r in refs)]:
+            mine = sorted([*mine, *source])
+            members.remove(source)
+        members.append(mine)
+        starts.append(n_results)
+        made_by.update(dict.fromkeys(range(n_results, n_results + len(kernel.out_avals)), i))
+        n_results += len(kernel.out_avals)
+    return [_piece(ops, places, starts, floats, ints, mine) for mine in sorted(members)]
+
+
+def _piece(
+    ops: Sequence[Op],
+    places: dict[int, int],
+    starts: list[int],
+    floats: list[int],
+    ints: list[int],
+    members: list[int],
+) -> Piece:
+    inputs: dict[int, int] = {}  # by place
+    results: list[int] = []
+    real: dict[int, int] = {}
+    whole: dict[int, int] = {}
+    for i in members:
+        kernel, refs, numbers = ops[i]
+        for r in refs:
+            if places[r] < 0:
+                inputs.setdefault(-1 - places[r], len(inputs))
+        for is_float, j in numbers:
+            pool = real if is_float else whole
+            pool.setdefault((floats if is_float else ints).index(j), len(pool))
+        results += range(starts[i], starts[i] + len(kernel.out_avals))
+    local = {-1 - place: k for place, k in inputs.items()}
+    local |= {place: len(inputs) + k for k, place in enumerate(results)}
+    own = []
+    for i in members:
+        kernel, refs, numbers = ops[i]
+        taken = [(f, (real if f else whole)[(floats if f else ints).index(j)]) for f, j in numbers]
+        own.append((kernel, tuple([local[places[r]] for r in refs]), tuple(taken)))
+    part = Part(tuple(own), len(inputs), len(real), len(whole))
+    return Piece(part, tuple(inputs), tuple(results), tuple(real), tuple(whole), tuple(members))
+
+
+def _learn(pieces: Sequence[Piece]) -> None:
+    """Make parts of what was found within a part, wherever it stands in a row."""
+    if len(pieces) > 1:
+        for piece in pieces:
+            members = piece.members
+            if len(members) > 1 and members[-1] - members[0] == len(members) - 1:
+                _dictionary.add([kernel for kernel, _, _ in piece.part.ops])

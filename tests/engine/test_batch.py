@@ -10,9 +10,8 @@ import pytest
 import dynjax
 from dynjax import nn
 from dynjax.core.config import config
-from dynjax.engine import batch, cold
+from dynjax.engine import batch, cold, rows
 from dynjax.engine.lower import lower
-from dynjax.engine.schedule import padded
 from dynjax.engine.trace import state
 from dynjax.interop.jax import from_function
 
@@ -276,9 +275,25 @@ def test_nothing_to_be_done_together_is_refused():
         batch.Batched(lowered, cold._batch_program_of, 1.0)
 
 
-@pytest.mark.parametrize(("n", "size"), [(1, 4), (4, 4), (5, 16), (16, 16), (17, 64), (300, 1024)])
-def test_groups_are_padded_to_few_sizes(n, size):
-    assert padded(n) == size
+@pytest.mark.parametrize(("n", "width"), [(1, 64), (64, 64), (65, 1024), (1025, 16384)])
+def test_programs_are_made_for_few_widths(n, width):
+    assert rows.width_of(n) == width
+    assert width % rows.chunk_of(width) == 0
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 64, 65, 130])
+def test_groups_of_any_size_give_what_their_members_give(n):
+    w = (dynjax.arange(6.0) / 50).reshape(2, 3).requires_grad_()
+    xs = [dynjax.arange(3.0) - k / 40 for k in range(n)]
+    with dynjax.batching():
+        terms = [(w @ x).tanh().sum() for x in xs]
+        dynjax.stack(terms).sum().backward()
+        got = w.grad.numpy()
+
+    def total(w):
+        return sum(jnp.tanh(w @ (jnp.arange(3.0) - k / 40)).sum() for k in range(n))
+
+    np.testing.assert_allclose(got, jax.grad(total)((jnp.arange(6.0) / 50).reshape(2, 3)), rtol=1e-5)
 
 
 def test_a_group_that_runs_often_is_compiled_again_in_the_background(monkeypatch):
