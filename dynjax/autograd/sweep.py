@@ -7,6 +7,7 @@ where that ended, so that the next one is a jump: one look-up, and a few operati
 from __future__ import annotations
 
 from collections.abc import Hashable, Set
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -220,10 +221,12 @@ def _kinds(kernel: Kernel, device: Any) -> tuple[Kind, ...]:
     return tuple(kind_of(a.shape, dtype_of(a.dtype), device) for a in kernel.out_avals)
 
 
+@lru_cache(1024)
 def _ones(kind: Kind) -> Template:
     return _like(fill_kernel(kind.shape, kind.dtype.np, 1), kind)
 
 
+@lru_cache(1024)
 def _sum(kind: Kind) -> Template:
     return _like(sum_kernel(kind), kind)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Sequence
 from itertools import islice
 from types import CodeType
 from typing import Any, NamedTuple
@@ -67,11 +66,8 @@ def user_stacklevel() -> int:
 _paths: WeakKeyDictionary[Any, dict[int, str]] = WeakKeyDictionary()
 
 
-def module_path(modules: Sequence[Any]) -> str:
-    """The dotted path of the innermost running module, from the outermost one."""
-    if not modules:
-        return ""
-    root, inner = modules[0], modules[-1]
+def module_path(root: Any, inner: Any) -> str:
+    """The dotted path of a module from another; its class's name if it is not inside."""
     if inner is root:
         return ""
     path = _paths.get(root, {}).get(id(inner))

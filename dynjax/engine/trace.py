@@ -181,11 +181,12 @@ class Trace:
         python: whether hooks or Python functions hang on the tape: no replayed backward then.
         miss: the first step that had to be made for this trace, for explain.
         capture: what is learnt while this trace is recorded to be replayed (see `capture`).
+        paths: where in its outermost module each running module is, as far as was asked.
     """
 
     __slots__ = (
         "cur", "grad", "leaves", "vals", "numbers", "owners", "freed", "nodes", "parent", "python",
-        "miss", "trie", "inference", "capture",
+        "miss", "trie", "inference", "capture", "paths",
     )  # fmt: skip
 
     def __init__(self, trie: Trie, grad: bool = True, parent: Trace | None = None) -> None:
@@ -203,6 +204,18 @@ class Trace:
         self.miss: Step | None = None
         self.inference = False
         self.capture: Any = None
+        self.paths: dict[tuple[Any, Any], str] = {}
+
+    def module_path(self) -> str:
+        """The dotted path of the innermost running module, from the outermost one."""
+        modules = state.modules
+        if len(modules) < 2:
+            return ""
+        ends = modules[0], modules[-1]
+        path = self.paths.get(ends)
+        if path is None:
+            path = self.paths[ends] = frames.module_path(*ends)
+        return path
 
     def enter(self, value: Value) -> int:
         """The index of a value from outside, which becomes a leaf of this trace."""
@@ -327,7 +340,7 @@ class Trace:
         step.kind = step.kinds[0] if step.kinds else None
         step.n += len(step.kinds)
         step.place = frames.user_place()
-        step.module_path = frames.module_path(state.modules)
+        step.module_path = self.module_path()
         step = self.trie.hang(step)
         if self.miss is None:
             self.miss = step
@@ -360,7 +373,11 @@ class Trace:
         step.place, step.module_path = place, module_path
         if self.miss is None:
             self.miss = step
-        return self.trie.hang(step)
+            return self.trie.hang(step)
+        step = self.trie.hang(step)
+        if cur.last is not step:
+            step.key = None  # nobody will look for it
+        return step
 
     def results(self, step: Step) -> list[Value]:
         """New values for what a step yields."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..autograd.dispatch import into
 from ..core.dtypes import get_default_dtype
-from ..engine.frames import module_path, user_place
+from ..engine.frames import user_place
 from ..engine.random import default_generator
 from ..engine.trace import Step, Template, Trace, state
 from ..engine.value import Value
@@ -168,8 +168,9 @@ def _again(
         return None
     if trace.parent is None and trace.cur.depth >= trace.trie.budget():
         return None
-    place, path = user_place(), module_path(state.modules)
-    return trace.extend(template, key, refs, place, path, trace.cur.depth + 1)
+    return trace.extend(
+        template, key, refs, user_place(), trace.module_path(), trace.cur.depth + 1
+    )
 
 
 def _learn(op: Any, like: Hashable, result: Any) -> Any:
