@@ -31,6 +31,7 @@ from . import (
     sorting,
     special,
     splits,
+    stft,
     views,
     windows,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "sorting",
     "special",
     "splits",
+    "stft",
     "views",
     "windows",
 ]

@@ -15,7 +15,7 @@ import numpy as np
 from ..core.dtypes import as_dtype, get_default_dtype
 from .checks import is_complex, type_name, wrap_dim
 from .creation import finish
-from .declare import FLOAT, Int, Ints, Static, Str, Tensor, composite, op
+from .declare import FLOAT, Int, Ints, Str, Tensor, composite, op
 
 # The transform of the dimensions before the last, and what each transform's input has to be.
 _LEADING = {
@@ -109,7 +109,7 @@ def _node(kind, given):
     return f"Fft{'C2C' if given['input'].dtype.is_complex else 'R2C'}Backward0"
 
 
-_NODE_OF_MANY = {kind: "FftC2RBackward0" for kind in _TO_REAL} | {"rfft": "FftR2CBackward0"}
+_NODE_OF_MANY = dict.fromkeys(_TO_REAL, "FftC2RBackward0") | {"rfft": "FftR2CBackward0"}
 
 
 def _declare(kind):

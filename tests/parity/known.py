@@ -3,7 +3,7 @@
 _NUMBERS = "two Python numbers make a tensor, where PyTorch asks for one tensor at least"
 _OUT_TYPE = "out= of another type that the result can be cast to is accepted, as elsewhere"
 _RANGE = "positions are data: a range check would wait for the device at every call"
-_PARTLY_FILLED = "PyTorch leaves an out= that it is given empty or of one dimension unfilled"
+_PARTLY_FILLED = "PyTorch leaves out= as it was for a transform along one dimension"
 _WEIGHTS = "weights are data: a check would wait for the device at every call"
 
 KNOWN: dict[tuple[str, str], str] = {
@@ -15,7 +15,6 @@ KNOWN: dict[tuple[str, str], str] = {
     ("bitwise_right_shift", "raises"): _NUMBERS,
     ("bitwise_xor", "raises"): _NUMBERS,
     ("complex", "raises"): _OUT_TYPE,
-    ("fft_ihfft2", "out"): _PARTLY_FILLED,
     ("fft_ihfftn", "out"): _PARTLY_FILLED,
     ("float_power", "raises"): _NUMBERS,
     ("gather", "raises"): _OUT_TYPE + "; " + _RANGE,
