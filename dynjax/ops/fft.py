@@ -42,9 +42,7 @@ def _check(name, kind, x, norm):
             )
         real = "real" if name == kind else "real-valued"
         called = "rfftn" if kind == "rfft" and name != kind else name
-        raise RuntimeError(
-            f"{called} expects a {real} input tensor, but got {type_name(x.dtype)}"
-        )
+        raise RuntimeError(f"{called} expects a {real} input tensor, but got {type_name(x.dtype)}")
     if x.dtype.itemsize == 2:
         raise RuntimeError(f"Unsupported dtype {type_name(x.dtype)}")
     if norm not in (None, "backward", "forward", "ortho"):
@@ -154,7 +152,8 @@ def _declare(kind):
 
     Raises:
         RuntimeError: fewer than one point, half types, an unknown norm{
-            ", complex input" if kind in _FROM_REAL else ""}.
+            ", complex input" if kind in _FROM_REAL else ""
+        }.
     """
 
 

@@ -232,6 +232,4 @@ def istft(
             "The length of signal is shorter than the length parameter. Result is being padded "
             "with zeros in the tail. Please check your center and hop_length settings"
         )
-    return _istft(
-        input, window, n_fft, hop, size, start, end, normalized, onesided, return_complex
-    )
+    return _istft(input, window, n_fft, hop, size, start, end, normalized, onesided, return_complex)
