@@ -83,7 +83,7 @@ class Op:
         self.rows = options["rows"]
         self.differentiable = options["differentiable"]
         self.returns = options["returns"]
-        self.result_type = _result_type(name, self.returns) if self.returns else None
+        self.result_type = result_type(name, self.returns) if self.returns else None
         annotations = inspect.get_annotations(fn, eval_str=True)
         self.params: list[Param] = []
         for parameter in inspect.signature(fn).parameters.values():
@@ -397,7 +397,7 @@ _HALF = (dtypes.float16, dtypes.bfloat16)
 _NUMBERS = ("number", "constant")
 
 
-def _result_type(name: str, fields: Sequence[str]) -> type:
+def result_type(name: str, fields: Sequence[str]) -> type:
     """The named tuple that an operation returns; prints as PyTorch's."""
     short = name.removesuffix("_dim")
     base: Any = namedtuple(short, fields)  # noqa: PYI024

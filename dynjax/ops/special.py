@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .chebyshev import ERFCX, series
-from .checks import broadcast_shapes, check_kind, in_opmath, is_complex
+from .checks import broadcast_shapes, check_kind, in_opmath, is_complex, is_floating
 from .declare import FLOAT, SAME, Float, Tensor, op, register
 from .pointwise import BOTH, INPUT, SPECIAL, binary, sigmoid, unary
 
@@ -89,6 +89,26 @@ def logit(input: Tensor, eps: Float = None):
     if eps is not None:
         input = jnp.where(input < eps, eps, jnp.where(input > 1 - eps, 1 - eps, input))
     return _logit(input)
+
+
+@jax.custom_jvp
+def _mantissa(x):
+    return jnp.frexp(x)[0]
+
+
+_mantissa.defjvps(lambda t, result, x: t * jnp.exp2(-jnp.frexp(x)[1].astype(x.dtype)))
+
+
+@op(out=True, returns=("mantissa", "exponent"))
+def frexp(input: Tensor):
+    """x as mantissa * 2**exponent, the mantissa in (-1, -0.5], [0.5, 1) or 0.
+
+    Raises:
+        RuntimeError: other than floating types.
+    """
+    if not is_floating(input):
+        raise RuntimeError("torch.frexp() only supports floating-point dtypes")
+    return _mantissa(input), jnp.frexp(input)[1].astype(jnp.int32)
 
 
 # --- two arguments ------------------------------------------------------------------------------
