@@ -13,7 +13,7 @@ from .declare import Bool, Int, Tensor, composite, op
 from .shape import meshgrid, stack
 
 
-@op(grad_name="StackBackward0")
+@op(method=False, grad_name="StackBackward0")
 def combinations(input: Tensor, r: Int = 2, with_replacement: Bool = False):
     """All choices of `r` elements of a vector, in its order, as the rows of a matrix.
 

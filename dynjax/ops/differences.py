@@ -160,6 +160,7 @@ def _slope(input: Tensor, spacing: Operand, dim: Int, edge_order: Int):
 
 def _spacings(spacing, dim, ndim):
     """The dimensions and one spacing for each. Raises as `gradient`."""
+    spacing = 1 if spacing is None else spacing
     dims = wrap_dims(tuple(range(ndim)) if dim is None else dim, ndim)
     if not isinstance(spacing, (tuple, list)):
         if not isinstance(spacing, PythonNumber) and getattr(spacing, "ndim", 1):
@@ -196,11 +197,11 @@ def _spacings(spacing, dim, ndim):
 
 
 @composite(method=False)
-def gradient(input, *, spacing=1, dim=None, edge_order: int = 1):
+def gradient(input, *, spacing=None, dim=None, edge_order: int = 1):
     """The derivatives along dimensions, by central differences.
 
     Args:
-        spacing: the distance of the points, one number or one for each dimension; or for each
+        spacing: the distance of the points (1 by default), one number or one for each dimension; or for each
             dimension a vector of their coordinates.
         dim: one dimension or several; all by default.
         edge_order: 1 or 2, how many neighbours the derivatives at the edges are taken from.

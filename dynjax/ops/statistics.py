@@ -322,7 +322,7 @@ def histogramdd(input, bins, range=None, weight=None, density: bool = False):
 
 
 def _covariance(x, correction, frequencies, importance):
-    """The covariance of rows, or the variance of a vector."""
+    """The covariance of rows, or the variance of one."""
     rows = jnp.atleast_2d(x)
     n = rows.shape[1]
     if frequencies is None and importance is None:
@@ -338,7 +338,7 @@ def _covariance(x, correction, frequencies, importance):
         scale = jnp.maximum(scale.real, 0)
     centred = rows - (rows * weights).sum(1, keepdims=True) / total
     result = (centred * weights) @ jnp.conj(centred).T / scale
-    return result if x.ndim == 2 else result.reshape(())
+    return result if len(rows) != 1 else result.reshape(())
 
 
 def _check_weights(name, weights, n, integral):
@@ -409,7 +409,7 @@ def corrcoef(input: Tensor):
     """The correlation coefficients of the rows. Raises RuntimeError for three dimensions."""
     _check_table("corrcoef", input)
     c = _covariance(input, 1, None, None)
-    if input.ndim < 2:
+    if c.ndim == 0:
         return c / c
     deviation = jnp.sqrt(jnp.diagonal(c).real)
     c = c / deviation[:, None] / deviation

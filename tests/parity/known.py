@@ -9,6 +9,7 @@ KNOWN: dict[tuple[str, str], str] = {
     ("addbmm", "inplace"): "PyTorch gives a 0-dim tensor the shape of the result, in place",
     ("aminmax", "raises"): _OUT_TYPE,
     ("complex", "raises"): _OUT_TYPE,
+    ("cov", "raises"): _WEIGHTS,
     ("fft_ihfftn", "out"): _PARTLY_FILLED,
     ("gather", "raises"): _OUT_TYPE + "; " + _RANGE,
     ("multinomial", "raises"): _OUT_TYPE + "; " + _WEIGHTS,
