@@ -201,8 +201,8 @@ def gradient(input, *, spacing=None, dim=None, edge_order: int = 1):
     """The derivatives along dimensions, by central differences.
 
     Args:
-        spacing: the distance of the points (1 by default), one number or one for each dimension; or for each
-            dimension a vector of their coordinates.
+        spacing: the distance of the points (1 by default), one number or one for each dimension;
+            or for each dimension a vector of their coordinates.
         dim: one dimension or several; all by default.
         edge_order: 1 or 2, how many neighbours the derivatives at the edges are taken from.
 
