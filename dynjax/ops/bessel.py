@@ -55,7 +55,7 @@ for _name, _fn, _module, _doc in (
 
 
 def _wave(x, order):
-    """For x >= 8, amplitude and phase as (P cos(a), P sin(a), Q cos(a), Q sin(a))."""
+    """For x >= 8, the amplitudes P and Q, and the cosine and sine of the phase."""
     t = 2 * jnp.square(8 / x) - 1
     size = jnp.sqrt(2 / (jnp.pi * x))
     p = size * series(t, (tables.P0, tables.P1)[order])
@@ -66,27 +66,26 @@ def _wave(x, order):
     return (p, q, c, s) if order == 0 else (p, q, s, -c)
 
 
-def _near(x):
-    return 2 * jnp.square(x / 8) - 1
+def _near(x, first, second, order):
+    """A series for |x| <= 8, odd in x for order 1."""
+    t = 2 * jnp.square(x / 8) - 1
+    return series(t, first) if order == 0 else series(t, second) * x
 
 
 def _j(x, order):
     size = jnp.abs(x)
     far = size > 8
-    near = series(_near(jnp.where(far, 0, x)), (tables.J0, tables.J1)[order])
+    near = _near(jnp.where(far, 0, x), tables.J0, tables.J1, order)
     p, q, c, s = _wave(jnp.where(far, size, 8), order)
-    result = jnp.where(far, p * c - q * s, near if order == 0 else near * size)
-    return result if order == 0 else jnp.where(x < 0, -result, result)
+    wave = p * c - q * s
+    return jnp.where(far, wave if order == 0 else jnp.where(x < 0, -wave, wave), near)
 
 
 def _y(x, order):
     far = x > 8
     low = jnp.where(far, 1, x)
-    rest = series(_near(low), (tables.Y0, tables.Y1)[order])
-    if order == 0:
-        near = 2 / jnp.pi * jnp.log(low) * _j(low, 0) + rest
-    else:
-        near = 2 / jnp.pi * (jnp.log(low) * _j(low, 1) - 1 / low) + rest * low
+    singular = jnp.log(low) * _near(low, tables.J0, tables.J1, order) - order / low
+    near = 2 / jnp.pi * singular + _near(low, tables.Y0, tables.Y1, order)
     p, q, c, s = _wave(jnp.where(far, x, 8), order)
     return jnp.where(x == 0, -jnp.inf, jnp.where(far, p * s + q * c, near))
 
