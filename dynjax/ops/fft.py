@@ -1,8 +1,8 @@
 """Discrete Fourier transforms.
 
-Every transform works along its dimensions one after another: the last of them is real on one side
-for `rfft`, `irfft`, `hfft` and `ihfft`, all others are complex. `norm` says which direction is
-scaled: "backward" (or None) the inverse by 1/n, "forward" the other, "ortho" both by 1/sqrt(n).
+The last dimension is real on one side for `rfft`, `irfft`, `hfft` and `ihfft`; along the others
+every transform is complex. `norm` says which direction is scaled: "backward" (or None) the
+inverse by 1/n, "forward" the other, "ortho" both by 1/sqrt(n).
 
 Source: https://pytorch.org/docs/stable/fft.html
 """
@@ -17,10 +17,6 @@ from .checks import is_complex, type_name, wrap_dim
 from .creation import finish
 from .declare import FLOAT, Int, Ints, Str, Tensor, composite, op
 
-# The transform of the dimensions before the last, and what each transform's input has to be.
-_LEADING = {
-    "fft": "fft", "rfft": "fft", "hfft": "fft", "ifft": "ifft", "irfft": "ifft", "ihfft": "ifft",
-}  # fmt: skip
 _FROM_REAL, _TO_REAL = ("rfft", "ihfft"), ("irfft", "hfft")
 
 _WHAT = {
@@ -49,7 +45,7 @@ def _check(name, kind, x, norm):
         raise RuntimeError(f'Invalid normalization mode: "{norm}"')
 
 
-def _settled(name, x, sizes, dims):
+def _settled(x, sizes, dims):
     """The axes and the number of points along each. Raises RuntimeError, IndexError."""
     if isinstance(sizes, int):
         sizes = (sizes,)
@@ -65,7 +61,7 @@ def _settled(name, x, sizes, dims):
         axes = tuple(range(x.ndim - len(sizes), x.ndim))
     else:
         axes = tuple(range(x.ndim))
-    return axes, [None if n == -1 else n for n in sizes or [-1] * len(axes)]
+    return list(axes), [None if n == -1 else n for n in sizes or [-1] * len(axes)]
 
 
 def _unique_axes(dims, ndim):
@@ -78,10 +74,9 @@ def _unique_axes(dims, ndim):
 
 def _transform(kind, x, sizes, axes, norm):
     """The transform along `axes`, over `sizes` points each (None: all there are)."""
-    last = axes[-1:]
     points = [
         n if n is not None
-        else 2 * (x.shape[a] - 1) if kind in _TO_REAL and a in last
+        else 2 * (x.shape[a] - 1) if kind in _TO_REAL and a == axes[-1]
         else x.shape[a]
         for a, n in zip(axes, sizes, strict=True)
     ]  # fmt: skip
@@ -90,12 +85,15 @@ def _transform(kind, x, sizes, axes, norm):
             raise RuntimeError(f"Invalid number of data points ({n}) specified")
     if kind not in _FROM_REAL:
         x = x.astype(jnp.promote_types(x.dtype, np.complex64))
-    steps = [(_LEADING[kind], n, a) for n, a in zip(points, axes, strict=True)]
-    if steps:
-        steps[-1] = (kind, *steps[-1][1:])
-    for transform, n, axis in reversed(steps) if kind in _FROM_REAL else steps:
-        x = getattr(jnp.fft, transform)(x, n, axis, norm)
-    return x
+    if kind not in ("hfft", "ihfft"):
+        return getattr(jnp.fft, kind + "n")(x, points, axes, norm) if axes else x
+    # JAX has these along one dimension; the others are complex.
+    *before, n = points
+    if kind == "ihfft":
+        x = jnp.fft.ihfft(x, n, axes[-1], norm)
+    if before:
+        x = (jnp.fft.fftn if kind == "hfft" else jnp.fft.ifftn)(x, before, axes[:-1], norm)
+    return jnp.fft.hfft(x, n, axes[-1], norm) if kind == "hfft" else x
 
 
 def _node(kind, given):
@@ -108,6 +106,25 @@ def _node(kind, given):
 
 
 _NODE_OF_MANY = dict.fromkeys(_TO_REAL, "FftC2RBackward0") | {"rfft": "FftR2CBackward0"}
+
+
+_ARGUMENTS = (
+    (
+        "one dimension",
+        "n: number of points: the input is cut to this length, or padded with 0.",
+        "dim: the dimension.",
+    ),
+    (
+        "two dimensions",
+        "s: number of points along each, as `n` of the form along one; -1 for all there are.",
+        "dim: the two dimensions.",
+    ),
+    (
+        "several dimensions",
+        "s: number of points along each, as `n` of the form along one; -1 for all there are.",
+        "dim: the dimensions; by default the last `len(s)`, or all.",
+    ),
+)
 
 
 def _declare(kind):
@@ -126,28 +143,24 @@ def _declare(kind):
     @op(name=kind + "2", **options)
     def along_two(input: Tensor, s: Ints = None, dim: Ints = (-2, -1), norm: Str = None):
         _check(kind + "2", kind, input, norm)
-        axes, sizes = _settled(kind, input, s, dim)
+        axes, sizes = _settled(input, s, dim)
         return _transform(kind, input, sizes, axes, norm)
 
     @op(name=kind + "n", **options)
     def along_many(input: Tensor, s: Ints = None, dim: Ints = None, norm: Str = None):
         _check(kind + "n", kind, input, norm)
-        axes, sizes = _settled(kind, input, s, dim)
+        axes, sizes = _settled(input, s, dim)
         if not axes and kind not in ("fft", "ifft"):
             raise RuntimeError(f"{kind}n must transform at least one axis")
         return _transform(kind, input, sizes, axes, norm)
 
-    for form, where, size, dims in (
-        (along, "one dimension", "n: number of points: the input is cut or padded with 0", "dim"),
-        (along_two, "two dimensions", "s: number of points along each", "dim: the two dimensions"),
-        (along_many, "several dimensions", "s: number of points along each; -1 for all",
-         "dim: the dimensions; by default the last `len(s)`, or all"),
-    ):  # fmt: skip
+    forms = (along, along_two, along_many)
+    for form, (where, size, dims) in zip(forms, _ARGUMENTS, strict=True):
         form.__doc__ = f"""{_WHAT[kind]}, along {where}.
 
     Args:
-        {size}{", to this length" if form is along else ""}.
-        {dims if form is not along else "dim: the dimension"}.
+        {size}
+        {dims}
         norm: "backward", "forward" or "ortho".
 
     Raises:
@@ -157,7 +170,7 @@ def _declare(kind):
     """
 
 
-for _kind in _LEADING:
+for _kind in _WHAT:
     _declare(_kind)
 
 

@@ -52,6 +52,7 @@ def _ranked(x, rank, interpolation):
 def _quantile(
     input: Tensor, q: Operand, dim: Int | None, keepdim: Bool, interpolation: Str, skip_nan: Bool
 ):
+    """`quantile` and `nanquantile`; the number q has the input's type."""
     if input.dtype not in (np.float32, np.float64):
         raise RuntimeError("quantile() input tensor must be either float or double dtype")
     if q.ndim > 1:
