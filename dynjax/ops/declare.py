@@ -48,6 +48,7 @@ from .kinds import (
     number_key,
     tidy,
     typed,
+    wrong_type,
 )
 
 SAME, PROMOTE, FLOAT = "same", "promote", "float"
@@ -80,8 +81,9 @@ class Op:
         self.inplace, self.out = options["inplace"], options["out"]
         self.saves = options["saves"]
         self.rows = options["rows"]
+        self.differentiable = options["differentiable"]
         self.returns = options["returns"]
-        self.result_type = _result_type(name, self.returns) if self.returns else None
+        self.result_type = result_type(name, self.returns) if self.returns else None
         annotations = inspect.get_annotations(fn, eval_str=True)
         self.params: list[Param] = []
         for parameter in inspect.signature(fn).parameters.values():
@@ -89,6 +91,9 @@ class Op:
             if not isinstance(kind, ArgKind):
                 raise TypeError(f"{name}: parameter {parameter.name!r} has no argument kind")
             self.params.append(Param(parameter, kind))
+        # The first operand: one of them at least has to be a tensor.
+        operands = ((i, p) for i, p in enumerate(self.params) if p.kind == "Operand")
+        self.operand = next(operands, None)
         # What calls recorded, by what calls like them have in common; see `front`.
         self.templates: dict[Hashable, Template] = {}
         self.front = generate(self)
@@ -150,6 +155,8 @@ class Op:
                     key.append(type(item))
                 shape_key.append(typed(fixed))
                 plan.append(("static", item))
+        if not values and self.operand is not None:
+            raise wrong_type(self.name, *self.operand, args[self.operand[0]], "Tensor")
         full = (self, trace.grad, *key)
         step = trace.cur.next.get(full)
         if step is None:
@@ -177,7 +184,8 @@ class Op:
     ) -> Step:
         kernel, structure = self._kernel(shape_key, values, plan, numbers)
         refs = tuple([trace.ref(v) for v in values])
-        step = trace.add(key, kernel, refs, values, trace.grad, args=self._describe(plan))
+        grad = trace.grad and self.differentiable
+        step = trace.add(key, kernel, refs, values, grad, args=self._describe(plan))
         if structure is not None:
             step.wrap = self.result_type._make if self.returns else structure
         if self.view is not None:
@@ -389,7 +397,7 @@ _HALF = (dtypes.float16, dtypes.bfloat16)
 _NUMBERS = ("number", "constant")
 
 
-def _result_type(name: str, fields: Sequence[str]) -> type:
+def result_type(name: str, fields: Sequence[str]) -> type:
     """The named tuple that an operation returns; prints as PyTorch's."""
     short = name.removesuffix("_dim")
     base: Any = namedtuple(short, fields)  # noqa: PYI024
@@ -419,7 +427,7 @@ def register(module: str | Sequence[str], name: str, function: Callable) -> None
 _OPTIONS: dict[str, Any] = {
     "types": SAME, "promote": None, "inplace": False, "out": False, "method": True,
     "function": True, "module": "torch", "aliases": (), "view": None, "grad_name": None,
-    "returns": None, "saves": None, "rows": None,
+    "returns": None, "saves": None, "rows": None, "differentiable": True,
 }  # fmt: skip
 
 
@@ -450,6 +458,7 @@ def op(
             "result", or "nothing" (which lets backward run twice).
         rows: from the arguments, what it does with the rows of its first: "each" or "split" (see
             `Rows`), or None. Batching asks.
+        differentiable: whether results of inputs that require a gradient do so too.
     """
     unknown = options.keys() - _OPTIONS.keys()
     if unknown:

@@ -11,6 +11,7 @@ A 0-dim integer tensor picks without a wait too, and so, unlike in PyTorch, copi
 `x[i] = value`, not through `x[i]`.
 """
 
+import math
 import operator
 from functools import lru_cache
 from typing import Any
@@ -24,7 +25,7 @@ from ..engine.trace import state
 from ..engine.value import concrete, kind_of
 from ..tensor.tensor import Tensor as Array
 from ..tensor.tensor import from_host, to_host, value_of, wrap
-from .declare import OPS, Bool, Ints, Operand, Tensor, Tensors, composite, op
+from .declare import OPS, Bool, Ints, Operand, Size, Tensor, Tensors, composite, op
 from .front import attach_known
 from .inplace import inplace_form
 from .scatter import addresses, set_at
@@ -419,3 +420,30 @@ def _spread(mask, ndim):
     """The mask with dimensions of 1 behind its own, to broadcast over whole slices."""
     mask = mask if mask.dtype.name == "bool" else mask.bool()
     return mask.reshape(tuple(mask.shape) + (1,) * (ndim - len(mask.shape)))
+
+
+@op(name="unravel_index", function=False, method=False)
+def _coordinates(indices: Tensor, shape: Size):
+    x = indices.astype(np.int64)
+    return tuple(x // math.prod(shape[d + 1 :]) % n for d, n in enumerate(shape))
+
+
+@composite(method=False)
+def unravel_index(indices, shape):
+    """The coordinates in a tensor of this shape of positions in it when flattened, as a tuple.
+
+    Raises:
+        TypeError: indices that are no integers, a shape that is no int or sequence of ints.
+        ValueError: a negative size.
+    """
+    if indices.dtype.is_floating_point or indices.dtype.is_complex or indices.dtype.name == "bool":
+        raise TypeError(f"expected 'indices' to be integer dtype, but got {indices.dtype}")
+    sizes = (shape,) if isinstance(shape, int) else shape
+    if not isinstance(sizes, (tuple, list)):
+        raise TypeError(f"expected 'shape' to be int or sequence of ints, but got {type(shape)}")
+    for n in sizes:
+        if not isinstance(n, int):
+            raise TypeError(f"expected 'shape' sequence to only contain ints, but got {type(n)}")
+    if any(n < 0 for n in sizes):
+        raise ValueError(f"'shape' cannot have negative values, but got {tuple(sizes)}")
+    return _coordinates(indices, sizes) if sizes else ()

@@ -16,7 +16,15 @@ from jax import lax
 
 from ..autograd.modes import no_grad
 from ..core.dtypes import get_default_dtype
-from .checks import check_kind, in_opmath, is_integral, reduced_dims, type_name
+from .checks import (
+    check_floating,
+    check_kind,
+    in_opmath,
+    is_integral,
+    reduced_dims,
+    type_name,
+    wrap_dim,
+)
 from .declare import Float, Int, Ints, Number, Tensor, composite, op
 from .reductions import vector_norm_of
 
@@ -442,3 +450,27 @@ def normalize(input: Tensor, p: Float = 2.0, dim: Ints = 1, eps: Float = 1e-12):
     length = vector_norm_of(input, p, reduced_dims(dim, input.ndim), True)
     # Where eps takes over, the norm gets no gradient.
     return input / jnp.where(length < eps, jnp.asarray(eps, length.dtype), length)
+
+
+@op(inplace=True, out=True)
+@in_opmath
+def renorm(input: Tensor, p: Float, dim: Int, maxnorm: Float):
+    """The slices along `dim`, those of a larger `p`-norm scaled down to `maxnorm`.
+
+    Raises:
+        RuntimeError: p <= 0, maxnorm < 0, fewer than two dimensions, integers.
+    """
+    if p <= 0:
+        raise RuntimeError("renorm: non-positive-norm not supported")
+    if maxnorm < 0:
+        raise RuntimeError(f"renorm: expected maxnorm to be >= 0 but got {maxnorm:g}")
+    if input.ndim < 2:
+        raise RuntimeError(
+            f"renorm: input needs at least 2 dimensions, got {input.ndim} dimensions"
+        )
+    axis = wrap_dim(dim, input.ndim)
+    check_floating(input, "linalg.vector_norm")
+    others = tuple(d for d in range(input.ndim) if d != axis)
+    norms = vector_norm_of(input, p, others, keepdim=True)
+    # What keeps a norm of 0 from dividing is part of PyTorch's result.
+    return input * jnp.where(norms > maxnorm, maxnorm / (norms + 1e-7), 1)

@@ -38,9 +38,25 @@ def _complex(draw, dtype, scale=1.0):
     return draw() if dtype.kind != "c" else (draw() + 1j * draw()) * scale
 
 
-def _refuse_whole(dtype, kernel):
-    if not (dtype.is_floating_point or dtype.is_complex):
+def _refuse(dtype, kernel, whole=False, complex=False):
+    if (dtype.is_complex and complex) or (whole and not _has_fractions(dtype)):
         raise NotImplementedError(f"\"{kernel}\" not implemented for '{dtype.type_name}'")
+
+
+def _refuse_whole(dtype, kernel):
+    _refuse(dtype, kernel, whole=True)
+
+
+def _has_fractions(dtype):
+    return dtype.is_floating_point or dtype.is_complex
+
+
+def _check_continuous(name, dtype):
+    if not dtype.is_floating_point:
+        raise RuntimeError(
+            f"{name} distribution is a continuous probability distribution. dtype must be a "
+            f"floating point but you specified {dtype.type_name}"
+        )
 
 
 def _uniform(rng, shape, dtype, low=0.0, high=1.0):
@@ -84,25 +100,28 @@ _C_NAMES = {
 
 
 def _exponential(rng, shape, dtype, lambd=1.0):
-    _refuse_whole(dtype, "exponential_cpu")
+    _check_continuous("Exponential", dtype)
     if lambd <= 0:
         raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd:g}")
     return rng.standard_exponential(shape, _wide(dtype.np)) / lambd
 
 
 def _log_normal(rng, shape, dtype, mean=1.0, std=2.0):
+    _refuse(dtype, "log_normal_cpu", whole=True, complex=True)
     if std <= 0:
         raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std:g}")
     return np.exp(_normal(rng, shape, dtype, mean, std))
 
 
 def _cauchy(rng, shape, dtype, median=0.0, sigma=1.0):
+    _check_continuous("Cauchy", dtype)
     if sigma <= 0:
         raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={sigma:g}")
     return rng.standard_cauchy(shape) * sigma + median
 
 
 def _geometric(rng, shape, dtype, p):
+    _refuse(dtype, "geometric_cpu", whole=dtype.name == "bool", complex=True)
     if not 0 < p < 1:
         raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p:g}")
     return rng.geometric(p, shape)
@@ -189,6 +208,7 @@ def _random_between(rng, shape, dtype, *bounds, to=None, **named):
         low, to = bounds
     elif bounds:
         low, to = (0, bounds[0]) if to is None else (bounds[0], to)
+    _refuse(dtype, "random_kernel_cpu", complex=True)
     if to is None:
         to = _largest(dtype)
     return _integers(rng, shape, dtype, low, to)
@@ -230,6 +250,7 @@ def _bernoulli(input: Tensor, *, key: Key):
 
 
 def _draw_bernoulli(rng, shape, dtype, p=0.5):
+    _refuse(dtype, "bernoulli_scalar_cpu_", complex=True)
     _check_probability(p)
     return rng.random(shape, np.float32) < p
 

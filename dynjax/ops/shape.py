@@ -5,6 +5,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 
+from ..core.size import Size as TensorSize
 from ..tensor.tensor import Tensor as Array
 from ..tensor.tensor import from_host
 from .checks import broadcast_shapes, wrap_dim, wrap_dims
@@ -442,3 +443,23 @@ def clone(input: Tensor, *, memory_format: Static = None):
 def contiguous(input, memory_format=None):
     """`input` itself: every layout counts as contiguous here."""
     return input
+
+
+@composite(name="broadcast_shapes", method=False)
+def _broadcast_shapes(*shapes):
+    """The size that tensors of these shapes broadcast to.
+
+    Raises:
+        RuntimeError: two sizes differ and neither is 1. ValueError: one is negative.
+    """
+    shapes = [(s,) if isinstance(s, int) else tuple(s) for s in shapes]
+    for s in shapes:
+        for k, n in enumerate(s):
+            if not hasattr(n, "__index__"):
+                kind = type(n).__name__
+                raise TypeError(f"torch.Size() takes an iterable of 'int' (item {k} is '{kind}')")
+        if any(n < 0 for n in s):
+            raise ValueError(
+                f"Attempting to broadcast a dimension with negative length: got shape {s}"
+            )
+    return TensorSize(broadcast_shapes(*shapes))

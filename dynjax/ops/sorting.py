@@ -13,8 +13,8 @@ from jax import lax
 
 from ..core.dtypes import of as dtype_of
 from ..tensor.tensor import from_host, to_host
-from .checks import check_kind, type_name, wrap_dim
-from .declare import Bool, Int, Number, Operand, Str, Tensor, composite, op
+from .checks import check_kind, is_bool, is_complex, type_name, wrap_dim
+from .declare import PROMOTE, Bool, Int, Number, Operand, Str, Tensor, composite, op
 
 
 def _order(x, d, descending=False):
@@ -170,6 +170,25 @@ def bucketize(input: Operand, boundaries: Tensor, *, out_int32: Bool = False, ri
     _check_boundaries(boundaries, input)
     values = input if input.ndim else input.astype(boundaries.dtype)
     return _found(boundaries, values, right).astype(jnp.int32 if out_int32 else jnp.int64)
+
+
+@op(types=PROMOTE, method=False, out=True)
+def isin(
+    elements: Operand, test_elements: Operand, *, assume_unique: Bool = False, invert: Bool = False
+):
+    """Whether each element is among the others (with `invert`, whether it is not).
+
+    Raises:
+        RuntimeError: bool and complex types.
+    """
+    if is_complex(elements) or is_bool(elements):
+        name = type_name(elements.dtype)
+        raise RuntimeError(f"Unsupported input type encountered for isin(): {name}")
+    others = jnp.sort(test_elements.reshape(-1))
+    if not others.size:
+        return jnp.full(elements.shape, invert)
+    place = jnp.minimum(jnp.searchsorted(others, elements), others.size - 1)
+    return (others[place] == elements) != invert
 
 
 # Counting

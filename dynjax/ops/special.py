@@ -1,15 +1,18 @@
-"""Special functions, and the less common elementwise functions of two arguments.
+"""Error functions and logarithms, and the less common elementwise functions of two arguments.
 
 Source: https://pytorch.org/docs/stable/special.html
 """
+
+import math
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .checks import broadcast_shapes, check_kind, in_opmath, is_complex
-from .declare import FLOAT, SAME, Float, Tensor, op
-from .pointwise import BOTH, INPUT, SPECIAL, binary, unary
+from .chebyshev import ERFCX, series
+from .checks import broadcast_shapes, check_kind, in_opmath, is_complex, is_floating
+from .declare import FLOAT, SAME, Float, Tensor, op, register
+from .pointwise import BOTH, INPUT, SPECIAL, binary, sigmoid, unary
 
 # --- one argument -------------------------------------------------------------------------------
 
@@ -19,52 +22,55 @@ unary("erfinv", lax.erf_inv, "The inverse of erf on (-1, 1).", refused="c", modu
 
 
 @jax.custom_jvp
-def _bessel_i0(x):
-    return jax.scipy.special.i0(x)
+def _erfcx(x):
+    """exp(x**2) erfc(x); JAX's loses digits in the type float32."""
+    size = jnp.abs(x)
+    right = series(1 - 7.5 / (size + 3.75), ERFCX) / (1 + 2 * size)
+    return jnp.where(x < 0, 2 * jnp.exp(jnp.square(x)) - right, right)
 
 
-# JAX's own rule is wrong at 0, where the derivative of |x| comes in.
-_bessel_i0.defjvps(lambda t, result, x: t * jax.scipy.special.i1(x))
-
-unary(
-    "i0",
-    in_opmath(_bessel_i0),
-    "Modified Bessel function of the first kind, order 0.",
-    refused="c",
-    module=SPECIAL,
-)
-
-
-def _trigamma(x):
-    """The derivative of digamma; JAX's holds for positive x, the rest is by reflection."""
-    left = x < 0.5
-    right = jax.scipy.special.polygamma(1, jnp.where(left, 1 - x, x))
-    return jnp.where(left, jnp.square(jnp.pi / jnp.sin(jnp.pi * x)) - right, right)
+_erfcx.defjvps(lambda t, result, x: t * (2 * x * result - 2 / math.sqrt(math.pi)))
 
 
 @jax.custom_jvp
-def _digamma(x):
-    return jnp.where(x == 0, jnp.copysign(jnp.inf, -x), lax.digamma(x))
+def _ndtri(x):
+    return jax.scipy.special.ndtri(x)
 
 
-_digamma.defjvps(lambda t, result, x: t * _trigamma(x))
+_ndtri.defjvps(lambda t, y, x: t * math.sqrt(2 * math.pi) * jnp.exp(jnp.square(y) / 2))
 
 
 @jax.custom_jvp
-def _lgamma(x):
-    return lax.lgamma(x)
+def _log_ndtr(x):
+    """log(ndtr(x)), from the scaled function where ndtr is small."""
+    left, z = x < -1, x * -math.sqrt(0.5)
+    scaled = jnp.log(_erfcx(jnp.where(left, z, 1)) / 2) - jnp.square(z)
+    return jnp.where(left, scaled, jnp.log1p(-lax.erfc(jnp.where(left, 1, -z)) / 2))
 
 
-_lgamma.defjvps(lambda t, result, x: t * _digamma(x))
-unary("lgamma", in_opmath(_lgamma), "Logarithm of |gamma(x)|.", refused="c")
+_log_ndtr.defjvps(
+    lambda t, result, x: t * math.sqrt(2 / math.pi) / _erfcx(x * -math.sqrt(0.5))
+)  # fmt: skip
 
 
-@op(types=FLOAT, inplace=True, out=True, module=SPECIAL)
-@in_opmath
-def digamma(input: Tensor):
-    """The derivative of `lgamma`; infinite at 0 and undefined at negative integers."""
-    check_kind(input, "c", "digamma")
-    return _digamma(input)
+@jax.custom_jvp
+def _entr(x):
+    return jnp.where(x < 0, -jnp.inf, -x * jnp.log(jnp.where(x == 0, 1, x)))
+
+
+_entr.defjvps(lambda t, result, x: t * (-jnp.log(x) - 1))
+
+for _name, _fn, _doc in (
+    ("erfcx", _erfcx, "exp(x**2) erfc(x), the scaled complementary error function."),
+    ("ndtr", jax.scipy.special.ndtr, "The normal distribution's share below x."),
+    ("ndtri", _ndtri, "The inverse of `ndtr` on (0, 1)."),
+    ("log_ndtr", _log_ndtr, "log(ndtr(x)), exact where ndtr is close to 0 or 1."),
+    ("entr", _entr, "-x log(x): 0 at 0, -inf below."),
+):
+    unary(_name, in_opmath(_fn), _doc, refused="c", kernel="{}_cpu", inplace=False,
+          module="special")  # fmt: skip
+
+register("special", "expit", sigmoid)
 
 
 @jax.custom_jvp
@@ -83,6 +89,26 @@ def logit(input: Tensor, eps: Float = None):
     if eps is not None:
         input = jnp.where(input < eps, eps, jnp.where(input > 1 - eps, 1 - eps, input))
     return _logit(input)
+
+
+@jax.custom_jvp
+def _mantissa(x):
+    return jnp.frexp(x)[0]
+
+
+_mantissa.defjvps(lambda t, result, x: t * jnp.exp2(-jnp.frexp(x)[1].astype(x.dtype)))
+
+
+@op(out=True, returns=("mantissa", "exponent"))
+def frexp(input: Tensor):
+    """x as mantissa * 2**exponent, the mantissa in (-1, -0.5], [0.5, 1) or 0.
+
+    Raises:
+        RuntimeError: other than floating types.
+    """
+    if not is_floating(input):
+        raise RuntimeError("torch.frexp() only supports floating-point dtypes")
+    return _mantissa(input), jnp.frexp(input)[1].astype(jnp.int32)
 
 
 # --- two arguments ------------------------------------------------------------------------------
@@ -134,6 +160,17 @@ _xlogy.defjvps(
 
 
 @jax.custom_jvp
+def _xlog1py(x, y):
+    return jnp.where((x == 0) & ~jnp.isnan(y), 0, x * jnp.log1p(y))
+
+
+_xlog1py.defjvps(
+    lambda t, result, x, y: t * jnp.log1p(jnp.where((x == 0) & (y <= -1), 0, y)),
+    lambda t, result, x, y: t * x / (y + 1),
+)
+
+
+@jax.custom_jvp
 def _hypot(a, b):
     return jnp.hypot(a, b)
 
@@ -163,6 +200,10 @@ binary(
 binary(
     "xlogy", in_opmath(_xlogy), "input * log(other), and 0 where input is 0.", types=FLOAT,
     refused="c", module=SPECIAL,
+)  # fmt: skip
+binary(
+    "xlog1py", in_opmath(_xlog1py), "input * log1p(other), and 0 where input is 0.",
+    types=FLOAT, refused="c", inplace=False, module="special",
 )  # fmt: skip
 binary(
     "nextafter", _nextafter, "The next number from input towards other.", refused="bic",

@@ -21,7 +21,8 @@ NO_VALUES = {
     "bernoulli", "multinomial", "normal", "rand_like", "randn", "randn_like", "randint",
     "randint_like", "empty", "empty_like", "new_empty", "nn.functional.dropout",
     "nn.functional.dropout2d", "nn.functional.dropout3d", "nn.functional.alpha_dropout",
-    "nn.functional.feature_alpha_dropout",
+    "nn.functional.feature_alpha_dropout", "cauchy", "exponential", "geometric", "log_normal",
+    "uniform",
 }  # fmt: skip
 TIES = {"kthvalue", "topk"}  # which of equal elements they pick is not defined
 LARGEST = 1500  # elements of a sample
@@ -35,7 +36,11 @@ def entries():
         for module, names in NAMES.items()
         for name in names
     }
-    return [op for op in op_db if op.name in declared or hasattr(dynjax.Tensor, op.name)]
+    return [
+        op
+        for op in op_db
+        if op.name in declared or any(hasattr(dynjax.Tensor, op.name + s) for s in ("", "_"))
+    ]
 
 
 # --- samples ------------------------------------------------------------------------------------
