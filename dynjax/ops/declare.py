@@ -81,7 +81,7 @@ class Op:
         self.saves = options["saves"]
         self.rows = options["rows"]
         self.returns = options["returns"]
-        self.result_type = _result_type(name, self.returns) if self.returns else None
+        self.result_type = result_type(name, self.returns) if self.returns else None
         annotations = inspect.get_annotations(fn, eval_str=True)
         self.params: list[Param] = []
         for parameter in inspect.signature(fn).parameters.values():
@@ -389,7 +389,7 @@ _HALF = (dtypes.float16, dtypes.bfloat16)
 _NUMBERS = ("number", "constant")
 
 
-def _result_type(name: str, fields: Sequence[str]) -> type:
+def result_type(name: str, fields: Sequence[str]) -> type:
     """The named tuple that an operation returns; prints as PyTorch's."""
     short = name.removesuffix("_dim")
     base: Any = namedtuple(short, fields)  # noqa: PYI024
@@ -510,5 +510,5 @@ def composite(body: Callable | None = None, /, *, name: str | None = None, **opt
 __all__ = [
     "FLOAT", "NAMES", "OPS", "PROMOTE", "SAME", "ArgKind", "Bool", "Dtype", "Float", "Int", "Ints",
     "Key", "Number", "Op", "Operand", "Size", "Static", "Str", "Tensor", "Tensors", "composite",
-    "op", "register",
+    "op", "register", "result_type",
 ]  # fmt: skip

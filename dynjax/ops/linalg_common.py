@@ -116,6 +116,21 @@ def _hermitian_jvp(upper: bool, primals: tuple, tangents: tuple) -> tuple:
     return hermitian(*primals, upper), (tangents[0] + adjoint(tangents[0])) / 2
 
 
+def not_differentiable(name: str) -> Callable:
+    """Decorator of a function that PyTorch has no derivative for: NotImplementedError if asked."""
+
+    def declare(fn: Callable) -> Callable:
+        fn = jax.custom_jvp(fn)
+
+        @fn.defjvp
+        def refuse(primals: tuple, tangents: tuple) -> tuple:
+            raise NotImplementedError(f"derivative for aten::{name} is not implemented")
+
+        return fn
+
+    return declare
+
+
 # --- errors that depend on values ---------------------------------------------------------------
 
 
