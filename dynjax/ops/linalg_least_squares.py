@@ -115,7 +115,7 @@ def pseudo_inverse(a, atol, rtol, hermitian=False):
     return _pinv(a, lax.stop_gradient(_threshold(a.shape, largest, atol, rtol)))
 
 
-@linalg(register=False, name="linalg_pinv")
+@op(name="linalg_pinv", method=False, function=False)
 def pinv_of(input: Tensor, atol: Operand | None, rtol: Operand | None, hermitian: Bool):
     """The pseudo-inverse of matrices."""
     if input.ndim < 2 or input.dtype.kind in "biu" or input.dtype.itemsize == 2:
