@@ -3,6 +3,8 @@
 Source: https://pytorch.org/docs/stable/linalg.html
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -85,34 +87,28 @@ def matrix_rank(input, tol=None, hermitian=False, *, atol=None, rtol=None, out=N
 # --- pseudo-inverse -----------------------------------------------------------------------------
 
 
-@jax.custom_jvp
-def _pinv(a, limit):
-    u, s, vh = thin_svd(a)
-    large = s > limit[..., None]
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _pinv(a, atol, rtol, hermitian):
+    u, s, vh = thin_svd(whole(a, False) if hermitian else a)
+    large = s > _threshold(a.shape, s[..., 0], atol, rtol)[..., None]
     inverse = jnp.where(large, 1 / jnp.where(large, s, 1), 0).astype(a.dtype)
     return product(adjoint(vh) * inverse[..., None, :], adjoint(u))
 
 
 @_pinv.defjvp
-def _pinv_jvp(primals, tangents):
+def _pinv_jvp(hermitian, primals, tangents):
     # G. H. Golub, V. Pereyra, SIAM J. Numer. Anal. 10 (1973), equation 4.12.
     a, t = primals[0], tangents[0]
-    p, ph, th = _pinv(*primals), None, adjoint(t)
-    ph = adjoint(p)
-    change = -product(p, product(t, p))
-    change += product(p, product(ph, th)) - product(product(p, product(ph, th)), product(a, p))
-    right = product(th, product(ph, p))
-    change += right - product(p, product(a, right))
-    return p, change
+    p = _pinv(*primals, hermitian)
+    ph, th = adjoint(p), adjoint(t)
+    left, right = product(p, product(ph, th)), product(th, product(ph, p))
+    change = left - product(left, product(a, p)) + right - product(p, product(a, right))
+    return p, change - product(p, product(t, p))
 
 
 def pseudo_inverse(a, atol, rtol, hermitian=False):
     """The pseudo-inverse of matrices, of singular values above a tolerance."""
-    if not a.size:
-        return jnp.swapaxes(a, -1, -2)
-    a = whole(a, False) if hermitian else a
-    largest = singular_values(lax.stop_gradient(a))[..., 0]
-    return _pinv(a, lax.stop_gradient(_threshold(a.shape, largest, atol, rtol)))
+    return _pinv(a, atol, rtol, hermitian) if a.size else jnp.swapaxes(a, -1, -2)
 
 
 @op(name="linalg_pinv", method=False, function=False)
@@ -245,12 +241,12 @@ def lstsq(input, b, rcond=None, *, driver=None, out=None):
         if failure is not None:
             raise LinAlgError(_NOT_FULL_RANK.format(failure[1], failure[0]))
     full = driver == "gels" or (driver != "gelsy" and first_failure(result.rank < n) is None)
-    nothing = result.residuals.new_empty(0)
+    nothing = result.singular_values.detach().new_empty(0)
     result = _Lstsq(
         result.solution,
-        result.residuals if m > n and full else nothing.to(input.dtype),
+        result.residuals if m > n and full else result.residuals.flatten()[:0],
         result.rank.new_empty(0) if driver == "gels" else result.rank,
-        result.singular_values if driver in ("gelsd", "gelss") else nothing,
+        result.singular_values.detach() if driver in ("gelsd", "gelss") else nothing,
     )
     return result if out is None else into(out, result, "linalg_lstsq")
 
