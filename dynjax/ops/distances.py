@@ -85,7 +85,7 @@ def cdist(x1: Tensor, x2: Tensor, p: Float = 2.0, compute_mode: Static = _MODES[
     return _length(x1[..., :, None, :] - x2[..., None, :, :], p)
 
 
-@op(method=False)
+@op(method=False, module=("torch", "nn.functional"))
 def pdist(input: Tensor, p: Float = 2.0):
     """The p-norms of the differences of all pairs of rows (i, j), i < j.
 
