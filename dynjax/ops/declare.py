@@ -519,5 +519,5 @@ def composite(body: Callable | None = None, /, *, name: str | None = None, **opt
 __all__ = [
     "FLOAT", "NAMES", "OPS", "PROMOTE", "SAME", "ArgKind", "Bool", "Dtype", "Float", "Int", "Ints",
     "Key", "Number", "Op", "Operand", "Size", "Static", "Str", "Tensor", "Tensors", "composite",
-    "op", "register",
+    "op", "register", "result_type",
 ]  # fmt: skip

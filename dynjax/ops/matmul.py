@@ -136,7 +136,7 @@ def _matmul_name(arguments):
     )
 
 
-@op(out=True, grad_name=_matmul_name)
+@op(out=True, grad_name=_matmul_name, module=("torch", "linalg"))
 def matmul(input: Tensor, other: Tensor):
     """The product of vectors, matrices or batches of matrices, by the number of dimensions.
 
@@ -552,7 +552,12 @@ def tensordot(a, b, dims=2, *, out=None):
 @composite(method=False)
 def chain_matmul(*matrices):
     """The product of several matrices, from left to right."""
+    if not matrices:
+        raise RuntimeError("chain_matmul(): Expected one or more matrices")
     matrices = matrices[0] if isinstance(matrices[0], (list, tuple)) else matrices
+    for m in matrices:
+        if m.ndim != 2:
+            raise RuntimeError(f"Tensor dimension is {m.ndim}, expected 2 instead.")
     out = matrices[0]
     for m in matrices[1:]:
         out = mm(out, m)

@@ -480,7 +480,12 @@ def norm(
     """
     if p == "nuc":
         axes = reduced_dims(dim, input.ndim)
+        if len(axes) != 2:
+            shown = " ".join(map(str, axes))
+            raise RuntimeError(f"linalg.matrix_norm: dim must be a 2-tuple. Got {shown}")
         return jnp.linalg.norm(input, "nuc", axes, keepdims=keepdim)
+    if isinstance(p, str) and p != "fro":
+        raise RuntimeError(f"linalg.matrix_norm: Order {p} not supported.")
     return _norm(input, 2 if p in ("fro", None) else p, dim, keepdim, dtype)
 
 

@@ -12,6 +12,7 @@ KNOWN: dict[tuple[str, str], str] = {
     ("cov", "raises"): _WEIGHTS,
     ("fft_ihfftn", "out"): _PARTLY_FILLED,
     ("gather", "raises"): _OUT_TYPE + "; " + _RANGE,
+    ("linalg_norm_subgradients_at_zero", "second_order"): "PyTorch's second gradient there is NaN",
     ("multinomial", "raises"): _OUT_TYPE + "; " + _WEIGHTS,
     ("narrow", "error_type"): "a tensor of several elements is no int: TypeError, as elsewhere",
     ("narrow", "raises"): "a bool tensor counts as an int",

@@ -25,6 +25,12 @@ NO_VALUES = {
     "uniform",
 }  # fmt: skip
 TIES = {"kthvalue", "topk"}  # which of equal elements they pick is not defined
+# What they return is not unique (signs and phases of vectors, or an order): their values are
+# compared as PyTorch's samples process them for gradients.
+NOT_UNIQUE = {
+    "svd", "linalg.svd", "linalg.eig", "linalg.eigvals", "linalg.eigh", "svd_lowrank",
+    "pca_lowrank",
+}  # fmt: skip
 LARGEST = 1500  # elements of a sample
 SCANNED = 300  # samples of an entry among which some are chosen
 
@@ -87,6 +93,11 @@ def to_dynjax(x):
     if isinstance(x, (torch.layout, torch.memory_format, torch.Generator)):
         raise Unsupported(f"a {type(x).__name__}")
     return x
+
+
+def unique(op, sample, result):
+    """What of a result has one right value."""
+    return sample.output_process_fn_grad(result) if op.name in NOT_UNIQUE else result
 
 
 def prepared(sample):

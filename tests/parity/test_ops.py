@@ -21,6 +21,7 @@ torch = pytest.importorskip("torch")
 from tests.parity.known import KNOWN  # noqa: E402
 from tests.parity.opinfo import (  # noqa: E402
     NO_VALUES,
+    NOT_UNIQUE,
     Unsupported,
     call,
     compare,
@@ -35,6 +36,7 @@ from tests.parity.opinfo import (  # noqa: E402
     short,
     to_dynjax,
     tree_map,
+    unique,
     value_dtypes,
 )
 
@@ -70,9 +72,18 @@ def _same_calls(op, their_function, our_function, limit):
         except Exception:
             continue  # operators do not take every argument of the function
         got = described(sample, call, our_function, ours)
-        described(sample, compare, got, wanted, op.name not in NO_VALUES)
+        _agree(op, sample, got, wanted)
         count += 1
     return count
+
+
+def _agree(op, sample, got, wanted):
+    """Structure and types of the results, and what of their values is defined."""
+    known = op.name not in NO_VALUES
+    described(sample, compare, got, wanted, known and op.name not in NOT_UNIQUE)
+    if op.name in NOT_UNIQUE:
+        got, wanted = (described(sample, unique, op, sample, x) for x in (got, wanted))
+        described(sample, compare, got, wanted)
 
 
 def inplace(op):
@@ -119,7 +130,7 @@ def out(op):
             got = described(sample, call, f, (*ours[:2], {**ours[2], "out": target}))
             same = [a is b for a, b in zip(*(leaves_of(x, dynjax.Tensor) for x in (got, target)))]
             assert all(same), f"returns other tensors, on {short(sample)}"
-            described(sample, compare, got, wanted, op.name not in NO_VALUES)
+            _agree(op, sample, got, wanted)
             count += 1
     return count
 
