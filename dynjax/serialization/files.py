@@ -211,7 +211,8 @@ def _restored(location: Any) -> Device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise RuntimeError(
             f"Attempting to deserialize object on device {str(location)[:50]!r}, which is not "
-            f"there ({error}). Use map_location=torch.device('cpu') to map your storages to the CPU."
+            f"there ({error}). Use map_location=torch.device('cpu') to map your storages to the "
+            "CPU."
         ) from None
 
 

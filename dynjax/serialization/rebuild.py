@@ -316,6 +316,8 @@ def _fill(
     stored, dtype = group[0].stored.whole, group[0].dtype
     data = read(stored)
     flat = data[: len(data) // dtype.itemsize * dtype.itemsize].view(dtype.np)
+    if dtype is dtypes.bool_ and data.max(initial=0) > 1:
+        raise UnpicklingError(f"storage {stored.key[:50]!r} has truth values other than 0 and 1")
     device = place(stored.location, flat)
     shared: list[tuple[Tensor, Part]] = []
     for made in group:
