@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import zipfile
 import zlib
+from concurrent.futures import Executor, Future
 from pickle import UnpicklingError
 from typing import Any, BinaryIO
 
@@ -19,6 +20,7 @@ from .memory import ALIGNMENT, frozen, read_into
 
 _LOCAL_HEADER = 30  # bytes, before the name
 _PADDING = b"FB"  # the field that PyTorch aligns records with
+_LARGE = 1 << 20  # bytes
 _ZIP64 = 20  # bytes of the field that sizes over 4 GB are in
 
 
@@ -27,14 +29,16 @@ class ArchiveReader:
 
     Args:
         file: at any position.
+        pool: for the checksums of large records, which take longer than reading does.
         bytes_of: the whole file as an array, if it is mapped; records are then parts of it.
 
     Raises:
         RuntimeError: it is damaged, or no archive of PyTorch's.
     """
 
-    def __init__(self, file: BinaryIO, bytes_of: np.ndarray | None = None) -> None:
-        self.file, self.bytes_of = file, bytes_of
+    def __init__(self, file: BinaryIO, pool: Executor, bytes_of: np.ndarray | None = None) -> None:
+        self.file, self.pool, self.bytes_of = file, pool, bytes_of
+        self.checks: list[tuple[str, int, Future[int]]] = []
         try:
             with zipfile.ZipFile(file) as archive:
                 entries = archive.infolist()
@@ -83,7 +87,8 @@ class ArchiveReader:
         """The bytes of a record.
 
         Raises:
-            RuntimeError: there is none, or its bytes are not those that were written.
+            RuntimeError: there is none, or it is cut off, or is small and damaged; `verify` says
+            whether large ones are.
         """
         entry = self.records.get(self.prefix + name)
         if entry is None:
@@ -105,9 +110,22 @@ class ArchiveReader:
         except EOFError as error:
             raise RuntimeError(f"record {name[:100]!r}: {error}") from None
         # PyTorch can be told to leave checksums out, and writes 0.
-        if entry.CRC and zlib.crc32(data) != entry.CRC:
-            raise RuntimeError(f"record {name[:100]!r} is damaged: its checksum is another")
+        if entry.CRC and len(data) >= _LARGE:
+            self.checks.append((name, entry.CRC, self.pool.submit(zlib.crc32, data)))
+        elif entry.CRC and zlib.crc32(data) != entry.CRC:
+            raise _damaged(name)
         return data
+
+    def verify(self) -> None:
+        """See that what was read is what was written.
+
+        Raises:
+            RuntimeError: it is not.
+        """
+        while self.checks:
+            name, expected, found = self.checks.pop()
+            if found.result() != expected:
+                raise _damaged(name)
 
     def elements(self, key: str, nbytes: int, itemsize: int) -> np.ndarray:
         """The bytes of a storage, in this machine's order.
@@ -125,6 +143,10 @@ class ArchiveReader:
         if self.order.decode() != sys.byteorder and itemsize > 1:
             data = data.view(f"u{itemsize}").byteswap().view(np.uint8)
         return frozen(data) if data.flags.writeable else data
+
+
+def _damaged(name: str) -> RuntimeError:
+    return RuntimeError(f"record {name[:100]!r} is damaged: its checksum is another")
 
 
 class ArchiveWriter:

@@ -8,6 +8,7 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pickle import UnpicklingError
 from typing import IO, Any, BinaryIO
 
@@ -157,7 +158,15 @@ def _load(file: BinaryIO, place: Any, encoding: str, mmap: bool) -> Any:
         if mmap:
             raise RuntimeError("mmap can only be used with zip archives, not the legacy format")
         return legacy.load(source, rebuilder, place, encoding)
-    archive = ArchiveReader(file, mapped(file) if mmap else None)
+    with ThreadPoolExecutor() as pool:
+        archive = ArchiveReader(file, pool, mapped(file) if mmap else None)
+        result = _unpickled(archive, rebuilder, place, encoding)
+        archive.verify()
+    return result
+
+
+def _unpickled(archive: ArchiveReader, rebuilder: Rebuilder, place: Any, encoding: str) -> Any:
+    """The object in an archive."""
 
     def persistent(reference: Any) -> Stored:
         if type(reference) is not tuple or len(reference) != 5 or reference[0] != "storage":
