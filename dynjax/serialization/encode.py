@@ -45,11 +45,11 @@ class Encoded:
     # --- pieces
 
     def _save(self, x: Any, where: str) -> None:
+        if isinstance(x, np.generic) and type(x.item()) in (bool, int, float, complex, str):
+            x = x.item()
         if x is None or type(x) is bool:
             self._out.append(b"N" if x is None else b"\x88" if x else b"\x89")
             return
-        if isinstance(x, np.generic) and type(x.item()) in (bool, int, float, complex, str):
-            x = x.item()
         if self._recall(id(x)):
             return
         save = _SAVE.get(Tensor if isinstance(x, Tensor) else type(x))
