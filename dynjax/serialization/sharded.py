@@ -97,9 +97,7 @@ def load_sharded(path: str | os.PathLike[str], device: Any = "cpu") -> dict[str,
         for name, of in weights.items():
             if of == file:
                 if not isinstance(tensors, dict) or not isinstance(tensors.get(name), Tensor):
-                    raise SafetensorError(
-                        f"{index} says that {file} has tensor {name!r}: it has not"
-                    )
+                    raise SafetensorError(f"{index}: {file} has no tensor {name!r}")
                 found[name] = tensors[name]
     return {name: found[name] for name in weights}
 
