@@ -2,6 +2,7 @@
 
 import collections
 import io
+import pickle
 import random
 
 import numpy as np
@@ -149,7 +150,7 @@ def test_what_has_no_place_here_is_refused(made):
     file = io.BytesIO()
     torch.save([made()], file)
     file.seek(0)
-    with pytest.raises((dynjax.serialization.files.UnpicklingError, RuntimeError)):
+    with pytest.raises((pickle.UnpicklingError, RuntimeError)):
         dynjax.load(file)
 
 
@@ -198,3 +199,24 @@ def test_safetensors_both_ways(tmp_path):
 
     with safe_open(path, framework="pt") as file:
         assert file.metadata() == {"by": "us"}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_damaged_files_of_pytorch_end_in_a_state_or_a_clear_error(form):
+    file = io.BytesIO()
+    small = {"a": torch.arange(6.0), "b": torch.nn.Parameter(torch.ones(2)), "c": [1, "x"]}
+    torch.save(small, file, _use_new_zipfile_serialization=FORMATS[form])
+    data, draw = file.getvalue(), random.Random(0)
+    cut = [data[:end] for end in range(0, len(data), 7)]
+    flipped = []
+    for _ in range(600):
+        damaged = bytearray(data)
+        damaged[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+        flipped.append(bytes(damaged))
+    for damaged in [*cut, *flipped]:
+        try:
+            dynjax.load(io.BytesIO(damaged))
+        except (pickle.UnpicklingError, EOFError, RuntimeError):
+            pass
+        else:
+            assert damaged not in cut
