@@ -7,6 +7,7 @@ Source: `caffe2/serialize/inline_container.h` describes the format.
 
 from __future__ import annotations
 
+import struct
 import sys
 import zipfile
 import zlib
@@ -21,7 +22,8 @@ from .memory import ALIGNMENT, frozen, read_into
 _LOCAL_HEADER = 30  # bytes, before the name
 _PADDING = b"FB"  # the field that PyTorch aligns records with
 _LARGE = 1 << 20  # bytes
-_ZIP64 = 20  # bytes of the field that sizes over 4 GB are in
+_LIMIT = 0xFFFFFFFF  # where the large form of zip archives begins
+_VERSION = 45  # of the format, the one that has the large form
 
 
 class ArchiveReader:
@@ -153,31 +155,66 @@ class ArchiveWriter:
     """An archive to write.
 
     Args:
-        file: to write to.
+        file: to write to; only written forwards.
         name: of the folder that everything is in.
+        pool: computes the checksums of what is to be written, while other records are.
     """
 
-    def __init__(self, file: BinaryIO, name: str) -> None:
-        self.zip = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED)
-        self.name = name
+    def __init__(self, file: BinaryIO, name: str, pool: Executor) -> None:
+        self.file, self.name, self.pool = file, name, pool
+        self.records: list[tuple[bytes, Any, Future[int]]] = []
 
     def record(self, name: str, data: Any) -> None:
-        """Write a record whose bytes begin at a multiple of 64.
+        """Note a record to be written.
 
         Args:
             name: of the record.
             data: bytes, or a 1-dim array of them.
         """
-        entry = zipfile.ZipInfo(f"{self.name}/{name}")  # the date is 1980: equal state, equal file
-        size = len(data)
-        before = self.zip.fp.tell() + _LOCAL_HEADER + len(entry.filename.encode())
-        before += 4 + (_ZIP64 if size * 1.05 > zipfile.ZIP64_LIMIT else 0)
-        padding = -before % ALIGNMENT
-        entry.extra = _PADDING + padding.to_bytes(2, "little") + b"Z" * padding
-        entry.file_size = size
-        with self.zip.open(entry, "w") as record:
-            record.write(data)
+        full = f"{self.name}/{name}".encode("utf-8", "replace")
+        self.records.append((full, data, self.pool.submit(zlib.crc32, data)))
 
     def close(self) -> None:
-        """Write the list of records."""
-        self.zip.close()
+        """Write everything; the bytes of records begin at multiples of 64."""
+        here, directory = 0, []
+        for name, data, checksum in self.records:
+            size, crc = len(data), checksum.result()
+            large = _zip64(size, size) if size >= _LIMIT else b""
+            padding = -(here + _LOCAL_HEADER + len(name) + len(large) + 4) % ALIGNMENT
+            extra = large + _PADDING + struct.pack("<H", padding) + b"Z" * padding
+            header = _about(crc, size, name, len(extra))
+            self.file.write(b"PK\x03\x04" + header + name + extra)
+            self.file.write(data)
+            far = b""
+            if size >= _LIMIT or here >= _LIMIT:
+                far = _zip64(size, size, here)
+            entry = _about(crc, _LIMIT if far else size, name, len(far))
+            place = struct.pack("<3H2L", 0, 0, 0, 0, _LIMIT if far else here)
+            directory.append(
+                b"PK\x01\x02" + struct.pack("<H", _VERSION) + entry + place + name + far
+            )
+            here += _LOCAL_HEADER + len(name) + len(extra) + size
+        self.file.write(b"".join(directory) + _end(here, sum(map(len, directory)), len(directory)))
+
+
+def _about(crc: int, size: int, name: bytes, extra: int) -> bytes:
+    """What local headers and the directory both say of a record."""
+    size = min(size, _LIMIT)
+    # UTF-8 names, stored, on the first day there is: equal state makes an equal file.
+    return struct.pack("<5H3L2H", _VERSION, 0x800, 0, 0, 33, crc, size, size, len(name), extra)
+
+
+def _zip64(*numbers: int) -> bytes:
+    """The field for numbers that have no room in 32 bits."""
+    return struct.pack(f"<2H{len(numbers)}Q", 1, 8 * len(numbers), *numbers)
+
+
+def _end(start: int, size: int, count: int) -> bytes:
+    """What follows the directory, in both forms: the large one holds whatever the numbers are."""
+    large = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, _VERSION, _VERSION, 0, 0, count, count,
+                        size, start)  # fmt: skip
+    finder = struct.pack("<4sLQL", b"PK\x06\x07", 0, start + size, 1)
+    few = min(count, 0xFFFF)
+    small = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, few, few, min(size, _LIMIT),
+                        min(start, _LIMIT), 0)  # fmt: skip
+    return large + finder + small

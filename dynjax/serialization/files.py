@@ -74,8 +74,8 @@ def save(
             f"expected 'f' to be a path or a file to write to, not {type(f).__name__}"
         )
     encoded = Encoded(obj)
-    with _writing(f) as file:
-        archive = ArchiveWriter(file, name)
+    with _writing(f) as file, ThreadPoolExecutor() as pool:
+        archive = ArchiveWriter(file, name, pool)
         archive.record("data.pkl", encoded.pickle)
         if not _disable_byteorder_record:
             archive.record("byteorder", sys.byteorder.encode())

@@ -2,14 +2,12 @@
 
 import collections
 import io
-import math
 import pathlib
 import pickle
 import random
 import resource
 import sys
 import zipfile
-import zlib
 
 import jax
 import numpy as np
@@ -446,10 +444,10 @@ def test_flipped_bits_of_a_pickle_without_checksum_are_survived():
 
 
 def test_the_file_is_what_the_standard_library_reads():
-    with zipfile.ZipFile(io.BytesIO(saved({"a": dynjax.arange(3.0)}))) as file:
+    data = saved({"a": dynjax.arange(3.0), "b": dynjax.ones(5)})
+    with zipfile.ZipFile(io.BytesIO(data)) as file:
         assert file.testzip() is None
         assert file.read("archive/data/0") == floats(0, 1, 2)
         assert file.read("archive/byteorder") == sys.byteorder.encode()
-        assert zlib.crc32(file.read("archive/version")) == zlib.crc32(b"3\n")
-        starts = [i.header_offset + 30 + len(i.filename) + len(i.extra) for i in file.infolist()]
-    assert math.gcd(*starts) % 64 == 0
+    assert data.index(floats(0, 1, 2)) % 64 == data.index(floats(1, 1, 1, 1, 1)) % 64 == 0
+    assert data == saved({"a": dynjax.arange(3.0), "b": dynjax.ones(5)})  # equal state, equal file
