@@ -9,7 +9,6 @@ import pickle
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pickle import UnpicklingError
 from typing import IO, Any, BinaryIO
 
 import numpy as np
@@ -225,4 +224,4 @@ def _restored(location: Any) -> Device:
         ) from None
 
 
-__all__ = ["UnpicklingError", "load", "save"]
+__all__ = ["load", "save"]

@@ -68,6 +68,7 @@ class Rebuilt:
         tensor: a weak reference to it, so that only those somebody holds are filled.
         part: the elements of the storage that it has.
         dtype: its elements.
+        stored: that storage.
         requires_grad: what to set.
         conj, neg: whether PyTorch left conjugating or negating to the reader.
     """
@@ -82,8 +83,10 @@ class Rebuilt:
 class Rebuilder:
     """What makes the objects of one file.
 
-    Args:
-        place: `place(location)` is the device that tensors saved there go to.
+    Attributes:
+        names: the allow-list for this file.
+        stored: the storages that it refers to, by name.
+        held: the tensors made so far, by id, and where their values will be.
     """
 
     def __init__(self) -> None:
