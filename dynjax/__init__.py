@@ -57,6 +57,7 @@ from .engine.random import Generator, default_generator, initial_seed, manual_se
 from .graph import graph
 from .nn.parameter import Parameter
 from .ops.declare import NAMES as _NAMES
+from .serialization import load, save
 from .tensor.printing import get_printoptions, printoptions, set_printoptions
 from .tensor.tensor import Tensor
 

@@ -79,6 +79,18 @@ def test_digits_reaches_97_percent_in_under_a_minute():
     assert float(seconds) < 120
 
 
+@pytest.mark.slow
+def test_finetune_trains_the_head_alone(tmp_path):
+    pytest.importorskip("sklearn")
+    weights = str(tmp_path / "trunk.safetensors")
+    first, _ = run("finetune", "--weights", weights)
+    again, _ = run("finetune", "--weights", weights)
+    assert "pretrained" in first and "pretrained" not in again
+    for output in (first, again):
+        assert "training 645 of" in output and "trunk unchanged" in output
+        assert float(re.findall(r"accuracy ([\d.]+)%", output)[-1]) > 85  # 20 for knowing nothing
+
+
 def test_char_gpt_learns_and_writes():
     arguments = "--steps 40 --sample 20 --batch-size 4".split()
     output, _ = run("char_gpt", *arguments)

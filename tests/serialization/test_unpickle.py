@@ -1,0 +1,277 @@
+"""What a malicious pickle can try, and that nothing of it is ever run."""
+
+import collections
+import io
+import pickle
+import random
+import shutil
+import struct
+import sys
+import tracemalloc
+
+import pytest
+
+import dynjax
+from dynjax.serialization import unpickle
+from dynjax.serialization.names import NAMES
+
+from .archives import archive
+
+GADGETS = """
+os.system posix.system nt.system os.popen os.execv os.spawnl os.remove os.fork pty.spawn
+subprocess.Popen subprocess.run subprocess.call subprocess.check_output subprocess.getoutput
+builtins.eval builtins.exec builtins.compile builtins.__import__ builtins.open builtins.getattr
+builtins.setattr builtins.delattr builtins.globals builtins.vars builtins.map builtins.filter
+builtins.apply builtins.execfile builtins.breakpoint builtins.input builtins.type builtins.object
+builtins.classmethod builtins.memoryview builtins.range builtins.print builtins.exit builtins.dict
+importlib.import_module importlib.__import__ runpy.run_path runpy.run_module runpy._run_code
+code.InteractiveInterpreter code.interact codeop.compile_command timeit.timeit trace.Trace.run
+cProfile.run profile.run bdb.Bdb.run pdb.run pdb.Pdb doctest.debug_script
+pickle.loads pickle.load pickle.Unpickler _pickle.loads marshal.loads marshal.load shelve.open
+copyreg._reconstructor copyreg.__newobj__ copyreg.__newobj_ex__ copy_reg._reconstructor
+operator.attrgetter operator.methodcaller operator.itemgetter operator.call _operator.attrgetter
+functools.partial functools.reduce functools.partialmethod itertools.starmap itertools.accumulate
+types.FunctionType types.CodeType types.MethodType types.LambdaType types.ModuleType
+ctypes.CDLL ctypes.cdll.LoadLibrary ctypes.memmove ctypes.string_at _ctypes.dlopen
+sys.modules sys.exit sys.settrace sys.setprofile sys._getframe atexit.register signal.signal
+threading.Thread _thread.start_new_thread multiprocessing.Process concurrent.futures.thread.Future
+asyncio.run asyncio.create_subprocess_shell sched.scheduler gc.get_objects weakref.finalize
+socket.socket urllib.request.urlopen http.client.HTTPConnection smtplib.SMTP ftplib.FTP
+webbrowser.open shutil.rmtree shutil.copyfile tempfile.NamedTemporaryFile pathlib.Path.unlink
+pathlib.PosixPath io.open io.FileIO _io.FileIO zipimport.zipimporter pkgutil.resolve_name
+logging.config.dictConfig logging.FileHandler inspect.getattr_static pydoc.pipepager pydoc.locate
+distutils.spawn.spawn ensurepip._run_pip venv.create lib2to3.pgen2.driver.load_packaged_grammar
+idlelib.pyshell.ModifiedInterpreter commands.getoutput antigravity.geohash this.s
+sqlite3.connect dbm.open mailcap.findmatch unittest.mock._importer test.support.run_code
+numpy.load numpy.f2py.crackfortran.getlincoef numpy.testing._private.utils.runstring numpy.save
+jax.numpy.load jax.pure_callback jax.experimental.io_callback
+torch.load torch.storage._load_from_bytes torch.hub.load torch.jit.load torch.utils._config_module
+torch._dynamo.guards.GuardBuilder.get torch.fx.graph_module.reduce_graph_module torch.save
+torch.nn.modules.linear.Linear torch.nn.Module torch._C._jit_pass torch.serialization.load
+dynjax.load dynjax.save dynjax.nn.Module dynjax.tensor.tensor._rebuild dynjax.interop.jax.to_jax
+collections.OrderedDict.fromkeys collections.defaultdict collections.namedtuple collections._sys
+torch.Size.__reduce__ torch.Tensor.__class__ torch.device.__init__ _codecs.lookup _codecs.register
+codecs.encode codecs.decode codecs.open builtins.set.__subclasses__ builtins.complex.__class__
+""".split()
+
+
+@pytest.fixture(autouse=True)
+def nothing_runs(monkeypatch):
+    """What gadgets would call leaves a trace; so would Python's own unpickler."""
+
+    def ran(*_, **__):
+        raise AssertionError("something was executed")
+
+    for name in ("system", "popen", "remove"):
+        monkeypatch.setattr(f"os.{name}", ran)
+    for target in ("builtins.eval", "pickle.loads", "pickle.load"):
+        monkeypatch.setattr(target, ran)
+
+
+def split(full):
+    module, _, name = full.rpartition(".")
+    return module, name
+
+
+def text(value):
+    data = value.encode()
+    return b"X" + struct.pack("<I", len(data)) + data
+
+
+ARGUMENT = b"(" + text("echo pwned") + b"t"
+SPELLINGS = {
+    "GLOBAL, REDUCE": lambda m, n: f"c{m}\n{n}\n".encode() + ARGUMENT + b"R",
+    "STACK_GLOBAL, REDUCE": lambda m, n: text(m) + text(n) + b"\x93" + ARGUMENT + b"R",
+    "GLOBAL, NEWOBJ": lambda m, n: f"c{m}\n{n}\n".encode() + ARGUMENT + b"\x81",
+    "INST": lambda m, n: b"(" + text("echo pwned") + f"i{m}\n{n}\n".encode(),
+    "GLOBAL, OBJ": lambda m, n: b"(" + f"c{m}\n{n}\n".encode() + text("echo pwned") + b"o",
+    "GLOBAL, NEWOBJ_EX": lambda m, n: f"c{m}\n{n}\n".encode() + ARGUMENT + b"}\x92",
+    "GLOBAL, BUILD": lambda m, n: f"c{m}\n{n}\n".encode() + b"}" + text("a") + b"K\x01sb",
+    "GLOBAL alone": lambda m, n: f"c{m}\n{n}\n".encode(),
+    "in a key": lambda m, n: b"}" + f"c{m}\n{n}\n".encode() + b"K\x01s",
+    "thrown away": lambda m, n: f"c{m}\n{n}\n".encode() + ARGUMENT + b"R0N",
+    "through the memo": lambda m, n: f"c{m}\n{n}\n".encode() + b"q\x000h\x00" + ARGUMENT + b"R",
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_gadgets_are_refused_by_name(spelling):
+    for full in GADGETS:
+        module, name = split(full)
+        program = b"\x80\x02" + SPELLINGS[spelling](module, name) + b"."
+        with pytest.raises(pickle.UnpicklingError) as refused:
+            unpickle.loads(program, NAMES)
+        assert f"{module}.{name}" in str(refused.value), full
+        assert "nothing was executed" in str(refused.value)
+
+
+@pytest.mark.parametrize("full", GADGETS[:12])
+def test_gadgets_are_refused_in_files(full):
+    program = b"\x80\x02" + SPELLINGS["GLOBAL, REDUCE"](*split(full)) + b"."
+    legacy = b"".join(pickle.dumps(x, 2) for x in (0x1950A86A20F9469CFC6C, 1001, {})) + program
+    for data in (archive(program), legacy):
+        with pytest.raises(pickle.UnpicklingError, match=full.replace(".", r"\.")):
+            dynjax.load(io.BytesIO(data), weights_only=False)
+
+
+class Evil:
+    def __init__(self, *call):
+        self.call = call
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_gadgets_as_pickle_writes_them(protocol):
+    for call in ((shutil.rmtree, ("/nowhere",)), (getattr, ("", "join")), (sys.exit, (1,))):
+        data = pickle.dumps([Evil(*call)], protocol)
+        with pytest.raises(pickle.UnpicklingError):
+            unpickle.loads(data, NAMES)
+
+
+@pytest.mark.parametrize(
+    ("program", "why"),
+    [
+        (b"\x82\x01.", "EXT1"),
+        (b"\x83\x01\x00.", "EXT2"),
+        (b"\x84\x01\x00\x00\x00.", "EXT4"),
+        (b"\x97.", "NEXT_BUFFER"),
+        (b"N\x98.", "READONLY_BUFFER"),
+        (b"Pevil\n.", "PERSID"),
+        (text("evil") + b"Q.", "outside of the pickle"),
+        (b"\xff.", "opcode"),
+        (text("os") + b"K\x01\x93.", "STACK_GLOBAL"),
+        (b"ctorch\nSize\n}R.", "tuple"),
+        (b"K\x01)R.", "call"),
+        (text("x") + b")R.", "call"),
+        (b"ctorch\nfloat32\n)R.", "call of 'dtype'"),
+        (b"ctorch\nTensor\n)R.", "call of 'torch.Tensor'"),
+        (b"ctorch\nFloatStorage\n)R.", "call"),
+        (b"ctorch\nSize\n(K\x01K\x02tR.", "wrong arguments"),
+        (b"ctorch\nSize\n(" + text("ab") + b"tR.", "integers"),
+        (b"ctorch\ndevice\n(N" + b"tR.", "text"),
+        (b"c_codecs\nencode\n(" + text("x") + text("rot13") + b"tR.", "encoding 'rot13'"),
+        (b"cbuiltins\nbytearray\n(J\xff\xff\xff\x7ftR.", "encoding"),
+        (b"cbuiltins\ncomplex\n(" + text("1") + text("2") + b"tR.", "floats"),
+        (b"ccollections\nCounter\n(K\x05tR.", "dictionary"),
+        (b"}}b.", "state"),
+        (b"]K\x01K\x02s.", "set items of list"),
+        (b"}K\x01a.", "append"),
+        (b"](K\x01\x90.", "add"),
+        (b"}(K\x01u.", "no value"),
+        (b"}]Ns.", "unhashable"),
+        (b"K\x01K\x02.", "more or less than one"),
+        (b"(K\x01.", "more or less than one"),
+        (b".", "more or less than one"),
+        (b"h\x05.", "BINGET"),
+        (b"q\x05.", "BINPUT"),
+        (b"a.", "APPEND"),
+        (b"t.", "TUPLE"),
+        (b"\x87.", "TUPLE3"),
+        (b"I1x\n.", "INT"),
+        (b"S'\\x41'\n.", "STRING"),
+        (b"X\x01\x00\x00\x00\xff.", "BINUNICODE"),
+        (b"I" + b"1" * 5000 + b"\n.", "INT"),
+    ],
+)
+def test_programs_that_are_refused(program, why):
+    with pytest.raises(pickle.UnpicklingError, match=why):
+        unpickle.loads(program, NAMES)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        b"",
+        b"\x80",
+        b"]",
+        b"X\xff\xff\xff\xff",
+        b"\x8d\xff\xff\xff\xff\xff\xff\xff\x7fabc",
+        b"\x8e\xff\xff\xff\xff\xff\xff\xff\xffabc",
+        b"\x96\x00\x00\x00\x00\x00\x00\x00\x7fabc",
+        b"\x8b\xff\xff\xff\x7f",
+        b"ctorch",
+        b"\x95\xff",
+    ],
+)
+def test_programs_that_are_cut_off(program):
+    with pytest.raises(EOFError, match="cut off"):
+        unpickle.loads(program, NAMES)
+
+
+def test_depth_costs_nothing_but_deep_keys_are_refused():
+    depth = 20_000
+    nested = unpickle.loads(b"]" * depth + b"a" * (depth - 1) + b".", NAMES)
+    assert type(nested) is list
+    deep = b"N" + b"\x85" * depth
+    unpickle.loads(deep + b".", NAMES)
+    for key in (b"}" + deep + b"Ns.", b"\x8f(" + deep + b"\x90.", b"(" + deep + b"\x91."):
+        with pytest.raises(pickle.UnpicklingError, match="too deep"):
+            unpickle.loads(key, NAMES)
+
+
+def test_keys_that_would_be_hashed_forever_are_refused():
+    doubling = b"N" + b"q\x000h\x00h\x00\x86" * 60
+    assert unpickle.loads(doubling + b".", NAMES)
+    with pytest.raises(pickle.UnpicklingError, match="too"):
+        unpickle.loads(b"}" + doubling + b"Ns.", NAMES)
+
+
+def test_memory_is_bounded_by_the_file():
+    programs = [b"Nr\xff\xff\xff\xff.", b"X\xff\xff\xff\x7f" + b"a" * 9]
+    tracemalloc.start()
+    try:
+        for program in programs:
+            try:
+                unpickle.loads(program, NAMES)
+            except EOFError:
+                pass
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+VALUES = [
+    None, True, False, 0, -1, 255, 256, 2**31, -(2**31) - 1, 2**70, -(2**2000), 1.5, float("inf"),
+    "", "text", "ä\ud800", "x" * 300, b"", b"\x00\xff", b"y" * 300, bytearray(b"z"), 3 - 2j,
+    [], [1, [2]], (), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4), {}, {"a": {1: 2}, (1, "b"): None},
+    set(), {1, 2}, collections.OrderedDict(b=1, a=2), collections.Counter("aab"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:20])
+def test_values_read_as_pickle_wrote_them(value, protocol):
+    read = unpickle.loads(pickle.dumps(value, protocol), NAMES)
+    assert read == value and type(read) is type(value)
+
+
+def test_one_object_twice_stays_one():
+    inner = [1]
+    a, b = unpickle.loads(pickle.dumps((inner, inner), 2), NAMES)
+    assert a is b
+    loop = []
+    loop.append(loop)
+    read = unpickle.loads(pickle.dumps(loop, 2), NAMES)
+    assert read[0] is read
+
+
+def test_strings_of_python_2():
+    assert unpickle.loads(b"U\x02\xc3\xa4.", NAMES) == "ä"
+    assert unpickle.loads(b"T\x01\x00\x00\x00\xe4.", NAMES, encoding="latin1") == "ä"
+    assert unpickle.loads(b"U\x01\xe4.", NAMES, encoding="bytes") == b"\xe4"
+
+
+def test_random_programs_end_in_a_value_or_a_clear_error():
+    draw = random.Random(0)
+    opcodes = b"".join(unpickle._OPCODES) + b".." + bytes(range(0, 256, 7))
+    full = ["torch.Size", "torch.device", "collections.OrderedDict", "os.system"]
+    names = [SPELLINGS["GLOBAL alone"](*split(name)) for name in full]
+    for _ in range(3000):
+        parts = [bytes([draw.choice(opcodes)]) for _ in range(draw.randrange(40))]
+        parts.insert(draw.randrange(len(parts) + 1), draw.choice(names))
+        try:
+            unpickle.loads(b"".join(parts), NAMES)
+        except (pickle.UnpicklingError, EOFError):
+            pass
