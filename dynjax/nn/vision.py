@@ -1,4 +1,4 @@
-"""Layers over images: sliding blocks, and channels as pixels."""
+"""Layers over images: sliding blocks, channels as pixels, other sizes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,19 @@ from ..tensor.tensor import Tensor
 from . import functional as F
 from .module import Module
 
-__all__ = ["ChannelShuffle", "Fold", "PixelShuffle", "PixelUnshuffle", "Unfold"]
+__all__ = [
+    "ChannelShuffle",
+    "Fold",
+    "PixelShuffle",
+    "PixelUnshuffle",
+    "Unfold",
+    "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
+]
 
 Sizes = int | Sequence[int]
+Factors = float | Sequence[float]
 
 
 class Fold(Module):
@@ -127,3 +137,70 @@ class ChannelShuffle(Module):
 
     def extra_repr(self) -> str:
         return f"groups={self.groups}"
+
+
+class Upsample(Module):
+    """Resizes the spatial dimensions; the arguments are those of `functional.interpolate`."""
+
+    __constants__ = [
+        "size",
+        "scale_factor",
+        "mode",
+        "align_corners",
+        "name",
+        "recompute_scale_factor",
+    ]
+    name: str
+    size: Sizes | None
+    scale_factor: Factors | None
+    mode: str
+    align_corners: bool | None
+    recompute_scale_factor: bool | None
+
+    def __init__(
+        self,
+        size: Sizes | None = None,
+        scale_factor: Factors | None = None,
+        mode: str = "nearest",
+        align_corners: bool | None = None,
+        recompute_scale_factor: bool | None = None,
+    ) -> None:
+        super().__init__()
+        self.name = type(self).__name__
+        self.size = size
+        if isinstance(scale_factor, tuple):
+            self.scale_factor = tuple(float(factor) for factor in scale_factor)
+        else:
+            self.scale_factor = float(scale_factor) if scale_factor else None
+        self.mode = mode
+        self.align_corners = align_corners
+        self.recompute_scale_factor = recompute_scale_factor
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.interpolate(
+            input,
+            self.size,
+            self.scale_factor,
+            self.mode,
+            self.align_corners,
+            recompute_scale_factor=self.recompute_scale_factor,
+        )
+
+    def extra_repr(self) -> str:
+        if self.scale_factor is not None:
+            return f"scale_factor={self.scale_factor!r}, mode={self.mode!r}"
+        return f"size={self.size!r}, mode={self.mode!r}"
+
+
+class UpsamplingNearest2d(Upsample):
+    """Resizes images by nearest neighbours."""
+
+    def __init__(self, size: Sizes | None = None, scale_factor: Factors | None = None) -> None:
+        super().__init__(size, scale_factor, mode="nearest")
+
+
+class UpsamplingBilinear2d(Upsample):
+    """Resizes images linearly, the corners aligned."""
+
+    def __init__(self, size: Sizes | None = None, scale_factor: Factors | None = None) -> None:
+        super().__init__(size, scale_factor, mode="bilinear", align_corners=True)
