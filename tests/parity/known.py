@@ -4,10 +4,16 @@ _NUMBERS = "two Python numbers make a tensor, where PyTorch asks for one tensor 
 _OUT_TYPE = "out= of another type that the result can be cast to is accepted, as elsewhere"
 _RANGE = "positions are data: a range check would wait for the device at every call"
 _WEIGHTS = "weights are data: a check would wait for the device at every call"
+_OWN_STORAGE = "positions count in the tensor, not in the storage of what it is a view of"
+_NO_RESULT = "PyTorch returns None where out= is a list"
 
 KNOWN: dict[tuple[str, str], str] = {
     ("addbmm", "inplace"): "PyTorch gives a 0-dim tensor the shape of the result, in place",
     ("aminmax", "raises"): _OUT_TYPE,
+    ("as_strided_partial_views", "function"): _OWN_STORAGE,
+    ("as_strided_partial_views", "method"): _OWN_STORAGE,
+    ("as_strided_scatter", "gradient"): "PyTorch lets through what a 0-dim src overwrites",
+    ("as_strided_scatter", "second_order"): "PyTorch lets through what a 0-dim src overwrites",
     ("bitwise_and", "raises"): _NUMBERS,
     ("bitwise_left_shift", "raises"): _NUMBERS,
     ("bitwise_or", "raises"): _NUMBERS,
@@ -19,9 +25,12 @@ KNOWN: dict[tuple[str, str], str] = {
     ("multinomial", "raises"): _OUT_TYPE + "; " + _WEIGHTS,
     ("narrow", "error_type"): "a tensor of several elements is no int: TypeError, as elsewhere",
     ("narrow", "raises"): "a bool tensor counts as an int",
+    ("narrow_copy", "error_type"): "PyTorch fails an internal check",
     ("pow", "raises"): _NUMBERS,
     ("remainder", "raises"): _NUMBERS,
     ("scatter", "raises"): _RANGE,
     ("scatter_add", "raises"): _RANGE,
+    ("split_with_sizes_copy", "out"): _NO_RESULT,
+    ("unbind_copy", "out"): _NO_RESULT,
     ("xlogy", "raises"): _NUMBERS,
 }

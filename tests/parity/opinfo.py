@@ -24,6 +24,7 @@ NO_VALUES = {
     "nn.functional.feature_alpha_dropout",
 }  # fmt: skip
 TIES = {"kthvalue", "topk"}  # which of equal elements they pick is not defined
+PUBLIC = {"_segment_reduce": "segment_reduce"}  # entries named after PyTorch's internals
 LARGEST = 1500  # elements of a sample
 SCANNED = 300  # samples of an entry among which some are chosen
 
@@ -35,7 +36,11 @@ def entries():
         for module, names in NAMES.items()
         for name in names
     }
-    return [op for op in op_db if op.name in declared or hasattr(dynjax.Tensor, op.name)]
+
+    def has(name):
+        return name in declared or hasattr(dynjax.Tensor, name)
+
+    return [op for op in op_db if has(PUBLIC.get(op.name, op.name))]
 
 
 # --- samples ------------------------------------------------------------------------------------
@@ -158,7 +163,7 @@ def pairs(op, dtypes, requires_grad, limit):
 
 def dynjax_function(op):
     """dynjax's function for an entry."""
-    return _counterpart(op.op) or _named(op.name)
+    return _counterpart(op.op) or _named(PUBLIC.get(op.name, op.name))
 
 
 def dynjax_inplace(op):
