@@ -6,6 +6,7 @@ _RANGE = "positions are data: a range check would wait for the device at every c
 _WEIGHTS = "weights are data: a check would wait for the device at every call"
 _OWN_STORAGE = "positions count in the tensor, not in the storage of what it is a view of"
 _NO_RESULT = "PyTorch returns None where out= is a list"
+_IN_PIECES = "PyTorch's loss in pieces has no second gradient"
 
 KNOWN: dict[tuple[str, str], str] = {
     ("addbmm", "inplace"): "PyTorch gives a 0-dim tensor the shape of the result, in place",
@@ -26,6 +27,8 @@ KNOWN: dict[tuple[str, str], str] = {
     ("narrow", "error_type"): "a tensor of several elements is no int: TypeError, as elsewhere",
     ("narrow", "raises"): "a bool tensor counts as an int",
     ("narrow_copy", "error_type"): "PyTorch fails an internal check",
+    ("nn_functional_linear_cross_entropy_chunked", "second_order"): _IN_PIECES,
+    ("nn_functional_linear_cross_entropy_chunked_none", "second_order"): _IN_PIECES,
     ("pow", "raises"): _NUMBERS,
     ("remainder", "raises"): _NUMBERS,
     ("scatter", "raises"): _RANGE,

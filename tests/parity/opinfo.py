@@ -21,7 +21,8 @@ NO_VALUES = {
     "bernoulli", "multinomial", "normal", "rand_like", "randn", "randn_like", "randint",
     "randint_like", "empty", "empty_like", "new_empty", "nn.functional.dropout",
     "nn.functional.dropout2d", "nn.functional.dropout3d", "nn.functional.alpha_dropout",
-    "nn.functional.feature_alpha_dropout",
+    "nn.functional.feature_alpha_dropout", "nn.functional.fractional_max_pool2d",
+    "nn.functional.fractional_max_pool3d",
 }  # fmt: skip
 TIES = {"kthvalue", "topk"}  # which of equal elements they pick is not defined
 PUBLIC = {"_segment_reduce": "segment_reduce"}  # entries named after PyTorch's internals
@@ -84,6 +85,8 @@ def to_dynjax(x):
         return dynjax.device(x.type)
     if isinstance(x, torch.Size):
         return tuple(x)
+    if isinstance(x, torch.nn.Module):
+        return getattr(dynjax.nn, type(x).__name__)()
     if isinstance(x, (torch.layout, torch.memory_format, torch.Generator)):
         raise Unsupported(f"a {type(x).__name__}")
     return x
@@ -116,7 +119,8 @@ def _scanned(name, dtype, requires_grad):
     small, groups = [], set()
     for s in itertools.islice(op.sample_inputs("cpu", dtype, requires_grad), SCANNED):
         tensors = leaves_of((s.input, s.args, s.kwargs), torch.Tensor)
-        random = "multi_head" in name and s.kwargs.get("training")  # it drops out
+        noisy = "multi_head" in name or "rrelu" in name
+        random = noisy and s.kwargs.get("training")
         if random or sum(t.numel() for t in tensors) > LARGEST:
             continue
         group = _group(s)
