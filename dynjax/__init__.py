@@ -5,7 +5,7 @@
 The names are PyTorch's. What differs on purpose is in the README.
 """
 
-from . import autograd, backends, cuda, nn, ops, optim
+from . import autograd, backends, cuda, masked, nn, ops, optim
 from .autograd.modes import (
     enable_grad,
     inference_mode,
