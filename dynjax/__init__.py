@@ -5,7 +5,19 @@
 The names are PyTorch's. What differs on purpose is in the README.
 """
 
-from . import autograd, backends, cuda, fft, linalg, nn, ops, optim, signal, special
+from . import (
+    autograd,
+    backends,
+    cuda,
+    fft,
+    linalg,
+    masked,
+    nn,
+    ops,
+    optim,
+    signal,
+    special,
+)
 from .autograd.modes import (
     enable_grad,
     inference_mode,

@@ -33,6 +33,8 @@ from .recurrent import *  # noqa: F403
 from .recurrent import __all__ as _recurrent
 from .sparse import *  # noqa: F403
 from .sparse import __all__ as _sparse
+from .vision import *  # noqa: F403
+from .vision import __all__ as _vision
 
 __all__ = [
     "Buffer",
@@ -57,4 +59,5 @@ __all__ = [
     *_pooling,
     *_recurrent,
     *_sparse,
+    *_vision,
 ]

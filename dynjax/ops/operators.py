@@ -23,7 +23,7 @@ _BINARY = {
     "floordiv": ("floor_divide", True, True),
     "mod": ("remainder", True, True),
     "pow": ("pow", True, True),
-    "matmul": ("matmul", False, False),
+    "matmul": ("matmul", True, False),
     "and": ("bitwise_and", True, True),
     "or": ("bitwise_or", True, True),
     "xor": ("bitwise_xor", True, True),
@@ -103,6 +103,7 @@ def _bind() -> None:
     for name, operation in _UNARY.items():
         setattr(Tensor, f"__{name}__", _TORCH[operation])
     Tensor.real, Tensor.imag = property(_TORCH["real"]), property(_TORCH["imag"])
+    Tensor.__rdiv__ = Tensor.__rtruediv__
     Tensor.__pos__ = lambda self: self
     Tensor.__getitem__ = getitem
     Tensor.__setitem__ = setitem

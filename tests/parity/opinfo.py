@@ -21,10 +21,12 @@ NO_VALUES = {
     "bernoulli", "multinomial", "normal", "rand_like", "randn", "randn_like", "randint",
     "randint_like", "empty", "empty_like", "new_empty", "nn.functional.dropout",
     "nn.functional.dropout2d", "nn.functional.dropout3d", "nn.functional.alpha_dropout",
-    "nn.functional.feature_alpha_dropout", "cauchy", "exponential", "geometric", "log_normal",
+    "nn.functional.feature_alpha_dropout", "nn.functional.fractional_max_pool2d",
+    "nn.functional.fractional_max_pool3d", "cauchy", "exponential", "geometric", "log_normal",
     "uniform",
 }  # fmt: skip
 TIES = {"kthvalue", "topk"}  # which of equal elements they pick is not defined
+PUBLIC = {"_segment_reduce": "segment_reduce"}  # entries named after PyTorch's internals
 # What they return is not unique (signs and phases of vectors, or an order): their values are
 # compared as PyTorch's samples process them for gradients.
 NOT_UNIQUE = {
@@ -42,11 +44,11 @@ def entries():
         for module, names in NAMES.items()
         for name in names
     }
-    return [
-        op
-        for op in op_db
-        if op.name in declared or any(hasattr(dynjax.Tensor, op.name + s) for s in ("", "_"))
-    ]
+
+    def has(name):
+        return name in declared or any(hasattr(dynjax.Tensor, name + s) for s in ("", "_"))
+
+    return [op for op in op_db if has(PUBLIC.get(op.name, op.name))]
 
 
 # --- samples ------------------------------------------------------------------------------------
@@ -90,6 +92,8 @@ def to_dynjax(x):
         return dynjax.device(x.type)
     if isinstance(x, torch.Size):
         return tuple(x)
+    if isinstance(x, torch.nn.Module):
+        return getattr(dynjax.nn, type(x).__name__)()
     if isinstance(x, (torch.layout, torch.memory_format, torch.Generator)):
         raise Unsupported(f"a {type(x).__name__}")
     return x
@@ -127,7 +131,8 @@ def _scanned(name, dtype, requires_grad):
     small, groups = [], set()
     for s in itertools.islice(op.sample_inputs("cpu", dtype, requires_grad), SCANNED):
         tensors = leaves_of((s.input, s.args, s.kwargs), torch.Tensor)
-        random = "multi_head" in name and s.kwargs.get("training")  # it drops out
+        noisy = "multi_head" in name or "rrelu" in name
+        random = noisy and s.kwargs.get("training")
         if random or sum(t.numel() for t in tensors) > LARGEST:
             continue
         group = _group(s)
@@ -174,7 +179,7 @@ def pairs(op, dtypes, requires_grad, limit):
 
 def dynjax_function(op):
     """dynjax's function for an entry."""
-    return _counterpart(op.op) or _named(op.name)
+    return _counterpart(op.op) or _named(PUBLIC.get(op.name, op.name))
 
 
 def dynjax_inplace(op):
