@@ -125,6 +125,33 @@ def test_a_global_of_the_name_of_a_method_is_not_read():
     assert len(cell.parts) == 1
 
 
+def test_what_is_put_in_place_of_a_function_of_the_library_is_guarded(monkeypatch):
+    @torch.compile
+    def body(x):
+        return nn.functional.relu(x) + 1
+
+    x = torch.tensor([-1.0, 2.0])
+    for _ in range(3):
+        assert body(x).tolist() == [1.0, 3.0]
+    monkeypatch.setattr(nn.functional, "relu", lambda x: x * SETTINGS["scale"])
+    for _ in range(3):
+        assert body(x).tolist() == [-1.0, 5.0]
+    SETTINGS["scale"] = 10.0
+    assert body(x).tolist() == [-9.0, 21.0]
+
+
+def test_guards_do_not_go_through_the_library():
+    @torch.compile
+    def body(x):
+        return nn.functional.gelu(x) + nn.functional.silu(x)
+
+    x = torch.tensor([-1.0, 2.0])
+    for _ in range(3):
+        body(x)
+    (cell,) = body._cells.values()
+    assert len(cell.parts[0].guards.entries) < 10
+
+
 def test_module_attributes_parameters_and_hooks_are_guarded():
     class Model(nn.Module):
         def __init__(self):
