@@ -33,6 +33,8 @@ from .recurrent import *  # noqa: F403
 from .recurrent import __all__ as _recurrent
 from .sparse import *  # noqa: F403
 from .sparse import __all__ as _sparse
+from .unpooling import *  # noqa: F403
+from .unpooling import __all__ as _unpooling
 from .vision import *  # noqa: F403
 from .vision import __all__ as _vision
 
@@ -59,5 +61,6 @@ __all__ = [
     *_pooling,
     *_recurrent,
     *_sparse,
+    *_unpooling,
     *_vision,
 ]

@@ -152,11 +152,11 @@ def _fractional(
             f"got: {list(input.shape)}"
         )
     size = input.shape[-dims:]
-    for axis, n, k, out in zip("THW"[-dims:], size, kernel_size, output_size, strict=True):
-        if out + k - 1 > n:
+    axes = ("time", "height", "width")[-dims:]
+    for axis, n, k, out in zip(axes, size, kernel_size, output_size, strict=True):
+        if out + k - 1 > n - (dims == 3):  # PyTorch's volumes keep a margin of one
             raise RuntimeError(
-                f"{name}_out(): pool {axis} size ({k}) too large relative to input {axis} size "
-                f"({n})"
+                f"{name}_out(): pool {axis} {k} too large relative to input {axis} {n}"
             )
     refuse(f"{name}_out_frame", input.dtype)
     if samples.dtype != input.dtype:

@@ -19,7 +19,8 @@ from dynjax.ops.declare import NAMES
 # Their values differ by design (random numbers) or are not defined (`empty`).
 NO_VALUES = {
     "bernoulli", "multinomial", "normal", "rand_like", "randn", "randn_like", "randint",
-    "randint_like", "empty", "empty_like", "new_empty", "nn.functional.dropout",
+    "randint_like", "empty", "empty_like", "new_empty", "empty_strided",
+    "new_empty_strided", "empty_permuted", "nn.functional.dropout",
     "nn.functional.dropout2d", "nn.functional.dropout3d", "nn.functional.alpha_dropout",
     "nn.functional.feature_alpha_dropout", "nn.functional.fractional_max_pool2d",
     "nn.functional.fractional_max_pool3d", "cauchy", "exponential", "geometric", "log_normal",
