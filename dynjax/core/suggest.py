@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from .scope import out_of_scope
+
 
 def missing(module: str, name: str, names: Iterable[str]) -> AttributeError:
     """The error for a module-level ``__getattr__`` to raise, with the closest public name.
@@ -15,9 +17,13 @@ def missing(module: str, name: str, names: Iterable[str]) -> AttributeError:
         names: what there is; private names are not suggested.
 
     Returns:
-        An AttributeError in Python's words, with a suggestion where one is close.
+        An AttributeError in Python's words, with a suggestion where one is close, or with the
+        reason why PyTorch's name is left out.
     """
     text = f"module {module!r} has no attribute {name!r}"
+    why = None if name.startswith("_") else out_of_scope(name)
+    if why:
+        return AttributeError(f"{text}: it is out of scope: {why} (see docs/surface.md)")
     public = [n for n in names if not n.startswith("_")]
     # get_close_matches compares the whole list: not for the dunders that Python itself probes.
     close = [] if name.startswith("__") else get_close_matches(name, public, n=1, cutoff=0.75)
