@@ -33,9 +33,11 @@ def test_layers_print_and_compute_as_pytorchs(name, args, kwargs, data):
         seen.append([str(layer)])
         if isinstance(layer, lib.nn.Module):
             seen[-1].append(list(layer.state_dict()))
-            if data is not None:
-                seen[-1].append(layer(lib.tensor(data.tolist())))
     assert plain(seen[1]) == plain(seen[0])
+    if data is not None:
+        made = [getattr(lib.nn, name)(*args, **kwargs) for lib in (torch, dynjax)]
+        wanted, got = (m(lib.tensor(data.tolist())) for m, lib in zip(made, (torch, dynjax)))
+        np.testing.assert_allclose(got.numpy(), wanted.numpy(), rtol=1e-5, atol=1e-6)
 
 
 def both(run, *arrays):
