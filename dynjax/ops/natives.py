@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from ..autograd.dispatch import check_inplace, into
 from ..core.dtypes import as_dtype, get_default_dtype
-from . import convolution, embedding, margins, pooling, shape  # noqa: F401  (declare what is used)
+from . import convolution, margins, pooling, shape  # noqa: F401  (declare what is used)
 from .creation import filled, read_size
 from .declare import NAMES, Float, Int, Ints, Tensor, composite, op, register
 from .inplace import restructure
@@ -126,7 +126,7 @@ def pdist(input: Tensor, p: Float = 2.0):
 # Functions of nn.functional that are in the main namespace too, with the same parameters.
 for _name in (
     "avg_pool1d", "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_avg_pool1d",
-    "max_pool1d_with_indices", "bilinear", "embedding_bag",
+    "bilinear",
 ):  # fmt: skip
     if _name in _FUNCTIONAL and _name not in _TORCH:
         register("torch", _name, _FUNCTIONAL[_name])

@@ -38,6 +38,7 @@ def entries():
         for module, names in NAMES.items()
         for name in names
     }
+    declared |= {f"nn.functional.{name}" for name in dynjax.nn.functional.__all__}
 
     def has(name):
         return name in declared or hasattr(dynjax.Tensor, name)
@@ -190,6 +191,8 @@ def _counterpart(fn):
 def _named(path):
     module, _, name = path.rpartition(".")
     found = NAMES.get(module or "torch", {}).get(name)
+    if module == "nn.functional":
+        found = getattr(dynjax.nn.functional, name)
     return found or functools.partial(member, name=name)
 
 
