@@ -5,6 +5,8 @@
 The names are PyTorch's. What differs on purpose is in the README.
 """
 
+from math import e, inf, nan, pi
+
 from . import (
     autograd,
     backends,
@@ -74,6 +76,7 @@ from .tensor.printing import get_printoptions, printoptions, set_printoptions
 from .tensor.tensor import Tensor
 
 bool, int, float = _dtypes.bool, _dtypes.int, _dtypes.float
+newaxis = None
 globals().update(_NAMES["torch"])
 
 

@@ -27,8 +27,8 @@ OUT_OF_SCOPE: tuple[tuple[str, str], ...] = (
         "sspaddmm", "saddmm",
     )),
     *((p, _QUANTIZED) for p in (
-        "*quant*", "q_*", "*qscheme", "int_repr", "choose_qparams*", "fbgemm_*", "qint*", "quint*",
-        "*scaled_mm*", "*grouped_mm",
+        "*quantize*", "q_*", "*qscheme", "int_repr", "choose_qparams*", "fbgemm_*", "qint*",
+        "quint*", "*scaled_mm*", "*grouped_mm",
     )),
     *((p, _STORAGE) for p in (
         "*torage*", "data_ptr", "const_data_ptr", "set_", "share_memory_", "is_shared", "is_set_to",
@@ -37,6 +37,11 @@ OUT_OF_SCOPE: tuple[tuple[str, str], ...] = (
     )),
     *((p, _SCRIPT) for p in (
         "Sym*", "sym_*", "Script*", "*Type", "parse_*", "import_ir*", "fork", "wait",
+        "AliasDb", "Argument*", "Benchmark*", "Block", "CallStack", "Capsule", "Code",
+        "CompleteArgumentSpec", "ConcreteModule*", "ErrorReport", "ExecutionPlan", "FileCheck",
+        "FunctionSchema", "Future", "Gradient", "Graph", "GraphExecutorState", "IODescriptor",
+        "JITException", "LiteScriptModule", "LockingLogger", "Node", "NoopLogger", "OperatorInfo",
+        "StaticModule", "ThroughputBenchmark", "TracingState", "Use", "Value",
         "CompilationUnit", "unify_type_list", "merge_type_from_type_comment", "jiterator_*",
     )),
     *((p, _AUTOCAST) for p in ("*autocast*",)),
@@ -51,10 +56,12 @@ OUT_OF_SCOPE: tuple[tuple[str, str], ...] = (
     *((p, _DTYPE) for p in ("chalf", "complex32", "bits*", "bit", "int[1-7]", "uint[1-7]",
                             "float4_*", "float8_*")),
     *((p, _INTERNAL) for p in (
-        "_*", "torch._*", "torch.ops.*", "slice", "*_backward", "*_backward_*", "batch_norm_*",
+        "_*", "torch_ops_*", "slice", "*_backward", "*_backward_*", "batch_norm_*",
         "native_norm", "handle_torch_function", "has_torch_function*", "boolean_dispatch",
         "assert_int_or_pair", "hash_tensor", "fused_*", "*_rnn_layer", "reinforce", "module_load",
         "BroadcastingList*", "*_notes", "GRID_SAMPLE_*", "ScalingType", "SwizzleType",
+        "DeepCopyMemoTable", "Dispatch*", "DisableTorchFunction*", "ExcludeDispatchKeyGuard",
+        "PyTorchFile*", "Tag", "SUM", "AVG", "thread_safe_generator",
     )),
 )  # fmt: skip
 

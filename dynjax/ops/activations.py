@@ -162,7 +162,7 @@ def threshold(input: Tensor, threshold: Float, value: Float):
     return jnp.where(input <= threshold, jnp.asarray(value).astype(input.dtype), input)
 
 
-@_smooth("hardshrink_cpu", module="torch")
+@_smooth("hardshrink_cpu", module="torch", out=True)
 def hardshrink(input: Tensor, lambd: Float = 0.5):
     """0 where |x| <= lambd, else x."""
     return jnp.where((input >= -lambd) & (input <= lambd), 0, input)

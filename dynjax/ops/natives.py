@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from ..autograd.dispatch import check_inplace, into
 from ..core.dtypes import as_dtype, get_default_dtype
-from . import convolution, embedding, margins, pooling, shape  # noqa: F401  (declare what is used)
+from . import convolution, margins, pooling, shape  # noqa: F401  (declare what is used)
 from .creation import filled, read_size
 from .declare import NAMES, Float, Int, Ints, Tensor, composite, op, register
 from .inplace import restructure
@@ -107,26 +107,10 @@ def conv_tbc(input, weight, bias, pad=0):
     return x.permute(2, 0, 1)
 
 
-@op(module=("torch", "nn.functional"), method=False)
-def pdist(input: Tensor, p: Float = 2.0):
-    """The p-norm distances of all pairs of rows (i, j), i < j, of a matrix.
-
-    Raises:
-        RuntimeError: no matrix, or a negative p.
-    """
-    if input.ndim != 2:
-        raise RuntimeError(f"pdist only supports 2D tensors, got: {input.ndim}D")
-    if p < 0:
-        raise RuntimeError("pdist only supports non-negative p values")
-    i, j = jnp.triu_indices(input.shape[0], 1)
-    difference = input[i] - input[j]
-    return margins.vector_norm_of(difference, p, (1,), False)
-
-
 # Functions of nn.functional that are in the main namespace too, with the same parameters.
 for _name in (
     "avg_pool1d", "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_avg_pool1d",
-    "max_pool1d_with_indices", "bilinear", "embedding_bag",
+    "bilinear",
 ):  # fmt: skip
     if _name in _FUNCTIONAL and _name not in _TORCH:
         register("torch", _name, _FUNCTIONAL[_name])

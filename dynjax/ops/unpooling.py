@@ -12,7 +12,7 @@ import numpy as np
 
 from . import adaptive_pooling  # noqa: F401  (declares what gets another name here)
 from .checks import type_name
-from .declare import NAMES, Bool, Ints, Tensor, composite, op
+from .declare import NAMES, Bool, Ints, Tensor, composite, op, register
 from .pooling import refuse
 from .scatter import _set
 
@@ -247,7 +247,7 @@ for _dims in (2, 3):
 # --- pooling under its other names ----------------------------------------------------------------
 
 
-def _with_indices(name: str, places: tuple[str, ...] = ("nn.functional",)) -> None:
+def _with_indices(name: str) -> None:
     pool = _FUNCTIONAL[name]
 
     def pooled(input, *args, **kwargs):
@@ -255,7 +255,7 @@ def _with_indices(name: str, places: tuple[str, ...] = ("nn.functional",)) -> No
         return pool(input, *args, return_indices=True, **kwargs)
 
     pooled.__doc__ = f"`{name}`, with where the maxima are."
-    composite(name=f"{name}_with_indices", module=places, method=False)(pooled)
+    composite(name=f"{name}_with_indices", module="nn.functional", method=False)(pooled)
 
 
 for _dims in (1, 2, 3):
@@ -263,3 +263,5 @@ for _dims in (1, 2, 3):
     _with_indices(f"adaptive_max_pool{_dims}d")
     if _dims > 1:
         _with_indices(f"fractional_max_pool{_dims}d")
+register("torch", "max_pool1d_with_indices", _FUNCTIONAL["max_pool1d_with_indices"])
+register("torch", "adaptive_max_pool1d", _FUNCTIONAL["adaptive_max_pool1d_with_indices"])

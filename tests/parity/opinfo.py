@@ -45,6 +45,7 @@ def entries():
         for module, names in NAMES.items()
         for name in names
     }
+    declared |= {f"nn.functional.{name}" for name in dynjax.nn.functional.__all__}
 
     def has(name):
         return name in declared or any(hasattr(dynjax.Tensor, name + s) for s in ("", "_"))
@@ -202,6 +203,8 @@ def _counterpart(fn):
 def _named(path):
     module, _, name = path.rpartition(".")
     found = NAMES.get(module or "torch", {}).get(name)
+    if module == "nn.functional":
+        found = getattr(dynjax.nn.functional, name)
     return found or functools.partial(member, name=name)
 
 

@@ -9,12 +9,15 @@ from collections import defaultdict
 from pathlib import Path
 
 import torch
+from torch.testing._internal.common_methods_invocations import op_db
 
 import dynjax
 from dynjax.core.scope import out_of_scope
 from tests.parity.known import KNOWN
+from tests.parity.opinfo import entries
 
 PAGE = Path(__file__).parents[2] / "docs" / "surface.md"
+ENTRIES = [op.formatted_name for op in entries()]
 NAMESPACES = ("", "Tensor", "nn.functional", "linalg", "fft", "special")
 
 
@@ -74,6 +77,15 @@ def page():
         for (kind, why), names in sorted(kinds.items()):
             lines += [f"**{kind}** ({len(names)}){': ' + why if why else ''}", ""]
             lines += [", ".join(f"`{n}`" for n in names), ""]
+    kinds = defaultdict(list)
+    compared = set(ENTRIES)
+    for entry in (op.formatted_name for op in op_db if op.formatted_name not in compared):
+        kinds[out_of_scope(entry)].append(entry)
+    lines += [f"## PyTorch's database of operations ({len(op_db)} entries)", ""]
+    lines += [f"**compared** ({len(compared)})", ""]
+    for why, names in sorted(kinds.items(), key=lambda item: item[0] or ""):
+        kind = f"out of scope** ({len(names)}): {why}" if why else f"missing** ({len(names)})"
+        lines += [f"**{kind}", "", ", ".join(f"`{n}`" for n in names), ""]
     return "\n".join(lines)
 
 
