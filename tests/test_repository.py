@@ -143,7 +143,7 @@ def test_uses_only_the_public_jax():
 # --- manners ----------------------------------------------------------------------------------
 
 SNAPSHOT = """
-import json, logging, os, signal, sys, threading, warnings
+import gc, json, logging, os, signal, sys, threading, warnings
 import jax, numpy
 
 def snapshot():
@@ -153,6 +153,7 @@ def snapshot():
     return {
         "jax": jax_settings,
         "environment": dict(os.environ),
+        "collector": (gc.isenabled(), gc.get_threshold()),
         "handlers": {log.name: [repr(h) for h in log.handlers] for log in loggers if log.handlers},
         "level": logging.getLogger().level,
         "threads": sorted(thread.name for thread in threading.enumerate()),
