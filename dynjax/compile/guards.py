@@ -277,8 +277,7 @@ class Reach:
         if word in known or (self._all and form == "item" and not of_users):
             self._add(form, container, word, name, of_users)
         elif not self._fixed:
-            later = self._later.setdefault((of_users, word), [])
-            later.append((form, container, name))
+            self._later.setdefault((of_users, word), []).append((form, container, name))
 
     def _add(self, form: str, container: Any, key: Any, name: str, of_users: bool = False) -> None:
         entry = Entry(form, container, key, None, name)

@@ -21,7 +21,7 @@ from .parts import Part
 from .regroup import RowsIn, RowsSum, rows_joined, taken_apart
 from .rows import Row, Spec
 from .trace import Step
-from .units import Unit, units
+from .units import Unit, results_of, units
 
 _FEWEST = 48  # kernels of a trace, below which nothing is gained
 GAIN = 3.0  # kernels a group, on average, from which on batching pays
@@ -342,7 +342,7 @@ class Schedule:
         self.zeros = [(self.first[k], self.avals[self.first[k]]) for k in self.terms]
 
     def _results_of(self, k: int) -> range:
-        return range(self.first[k], self.first[k] + len(self.program[k][0].out_avals))
+        return results_of(self.program, self.first, k)
 
     def _read_as_rows(self, group: Group, j: int) -> bool:
         if group.units[0].results[j] in self.added:

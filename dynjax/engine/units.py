@@ -91,7 +91,7 @@ def _found(
     ranges = [(k, k + 1) for start, stop in gaps for k in range(start, stop)]
     for start, stop in known:
         inside = between[bisect(between, chosen[start]) : bisect(between, chosen[stop - 1])]
-        waiting = {r for k in inside for r in _results(program, first, k)}
+        waiting = {r for k in inside for r in results_of(program, first, k)}
         if any(not waiting.isdisjoint(program[k][1]) for k in chosen[start:stop] if inside):
             ranges += [(k, k + 1) for k in range(start, stop)]
         else:
@@ -146,7 +146,8 @@ def _found(
     return found
 
 
-def _results(program: Sequence[Op], first: Sequence[int], k: int) -> range:
+def results_of(program: Sequence[Op], first: Sequence[int], k: int) -> range:
+    """The places of an operation's results."""
     return range(first[k], first[k] + len(program[k][0].out_avals))
 
 

@@ -20,6 +20,7 @@ from ..engine.trace import runner
 from ..engine.value import concrete
 from ..tensor.parameter import Parameter
 from ..tensor.tensor import Tensor, wrap
+from .contents import contents
 from .names import STORAGE_OF
 from .strided import Part, part_of, row_major
 
@@ -261,22 +262,7 @@ def _advice(x: Any) -> str:
 
 def _tensors(state: Any) -> list[Tensor]:
     """Every tensor in a state, once."""
-    found, seen, pending = [], set(), [state]
-    while pending:
-        x = pending.pop()
-        if not isinstance(x, (Tensor, list, tuple, dict, set)) or id(x) in seen:
-            continue
-        seen.add(id(x))
-        if isinstance(x, Tensor):
-            found.append(x)
-        if isinstance(x, Tensor | OrderedDict):
-            pending += vars(x).values()
-        if isinstance(x, dict):
-            pending += x.keys()
-            pending += x.values()
-        elif not isinstance(x, Tensor):
-            pending += x
-    return found[::-1]
+    return [x for x in contents(state) if isinstance(x, Tensor)][::-1]
 
 
 def _storages(state: Any, storages: list[np.ndarray]) -> dict[int, tuple[int, Part]]:

@@ -7,7 +7,7 @@ storages. So a file's claims are checked, and added up, before they cost memory.
 from __future__ import annotations
 
 import weakref
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pickle import UnpicklingError
 from typing import Any
@@ -21,6 +21,7 @@ from ..engine.value import kind_of
 from ..tensor.parameter import Parameter
 from ..tensor.storage import Alias, Storage
 from ..tensor.tensor import Tensor, host_value
+from .contents import contents
 from .names import NAMES, PARAMETER, TENSOR, Missing, StorageType
 from .strided import Part, view_of
 from .unpickle import Global, refuse
@@ -383,28 +384,13 @@ def _no_such_type(missing: Missing) -> UnpicklingError:
     return UnpicklingError(f"{missing.name}: there are no tensors of this type here")
 
 
-_CONTAINERS = (list, tuple, dict, OrderedDict, Counter, set, frozenset, Size)
-
-
 def check_finished(result: Any) -> None:
     """See that nothing but finished objects is in what a file made.
 
     Raises:
         pickle.UnpicklingError: a class, a function or a storage by itself is in it.
     """
-    seen, pending = set(), [result]
-    while pending:
-        x = pending.pop()
+    for x in contents(result):
         if isinstance(x, Global | Stored):
             name = x.name if isinstance(x, Global) else f"storage {x.key}"
             raise refuse(f"Unsupported value {name[:200]!r}")
-        if not isinstance(x, (*_CONTAINERS, Tensor)) or id(x) in seen:
-            continue
-        seen.add(id(x))
-        if isinstance(x, Tensor | OrderedDict):
-            pending += vars(x).values()
-        if isinstance(x, dict):
-            pending += x.keys()
-            pending += x.values()
-        elif not isinstance(x, Tensor):
-            pending += x
