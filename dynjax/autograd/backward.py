@@ -9,12 +9,13 @@ from typing import Any
 import jax
 
 from ..engine.kernel import Kernel, kernels
+from ..engine.sweep import fill_kernel, sum_kernel
 from ..engine.trace import eager_trie, state
 from ..engine.value import Value
 from ..tensor.storage import write
 from ..tensor.tensor import Tensor, value_of, wrap
 from .node import FREED, OUTSIDE, AccumulateGrad, FreedTape, Node, node_of
-from .sweep import fill_kernel, jump_from, sum_kernel
+from .sweep import jump_from
 
 _new = object.__new__
 
@@ -211,7 +212,7 @@ def _seeds(
 
 def add(a: Value, b: Value, grad: bool = False) -> Value:
     """Record the sum of two values of one kind."""
-    return state.trace.record(sum_kernel(a.kind), [a, b], grad=grad)[0]
+    return state.trace.record(sum_kernel(a.kind.shape, a.kind.dtype.np), [a, b], grad=grad)[0]
 
 
 def accumulate(tensor: Tensor, value: Value, create_graph: bool = False) -> None:
@@ -459,9 +460,6 @@ def _replay(roots: Sequence[Tensor], grads: Sequence[Tensor | None], keep: bool)
             if (meta := tensor._meta) is not None and (meta.hooks or meta.post_hooks):
                 return False
             targets.append((tensor, gradient, kind))
-    numbers = trace.numbers
-    for new, old in jump.numbers:
-        numbers[new] = numbers[old]
     trace.cur = jump.end
     if jump.frees:
         trace.freed = trace.freed | jump.frees if trace.freed else jump.frees

@@ -77,7 +77,7 @@ class Plan:
 
     __slots__ = (
         "lowered", "aliasable", "programs", "vectors", "policy", "joined",
-        "places", "homes", "alone", "outputs", "parted", "parted_runs",
+        "places", "homes", "alone", "outputs", "parted", "parted_runs", "_whole",
     )  # fmt: skip
 
     def __init__(self, lowered: Lowered, wanted: Sequence[int]) -> None:
@@ -107,6 +107,15 @@ class Plan:
         self.vectors = Vectors()
         self.parted_runs = 0
         self.parted: Any = None
+        self._whole: Lowered | None = None
+
+    @property
+    def whole(self) -> Lowered:
+        """The computation with every backward written out."""
+        if self._whole is None:
+            with Unhurried():
+                self._whole = self.lowered.written_out()
+        return self._whole
 
     def usable(self, donate: tuple[int, ...]) -> tuple[int, ...]:
         """Of arguments to donate, those that a result can overwrite; JAX warns of others."""
@@ -354,7 +363,7 @@ def _call(
     prepared = _prepared(program, plan, live)
     if program.seconds is None:
         results = first_run(program, arrays)
-        explain.report(trace, lowered, program.seconds, len(programs.programs))
+        explain.report(trace, plan.whole, program.seconds, len(programs.programs))
         _commit(live, results, *prepared)
         return
     # Donated inputs are gone once it runs, so a Ctrl-C must not come between running and
@@ -422,7 +431,7 @@ def interpret(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
     Operations are few where traces are many, so this is for traces not worth a compile; donates
     nothing.
     """
-    lowered = plan.lowered
+    lowered = plan.whole
     n = len(lowered.leaves)
     steps = []
     for (kernel, refs, numbers), step in zip(lowered.program, lowered.steps, strict=True):
@@ -461,6 +470,7 @@ def _policy(lowered: Lowered) -> str:
     """
     if len(lowered.results) <= config.max_results:
         return config.policy
+    lowered = lowered.written_out()
     kept = set(lowered.results)
     first, chained = len(lowered.leaves), 0
     read = {r for _, refs, _ in lowered.program for r in refs}
@@ -484,43 +494,42 @@ def salvage(trace: Trace, live: list[Value], leaves: list[Value], error: Excepti
     Raises:
         RuntimeError: with the operation, its module and the line that recorded it.
     """
-    env: dict[int, Any] = {idx: v.array for v, idx in trace.leaves.items()}
+    lowered = lower(path_of(trace.cur), [v.idx for v in live]).written_out()
+    env: list[Any] = [leaves[k].array for k in lowered.leaves]
+    floats = [np.asarray(trace.numbers[i], np.float64) for i in lowered.floats]
+    ints = [np.asarray(trace.numbers[i], np.int64) for i in lowered.ints]
     culprit: Step | None = None
     with jax.enable_x64(True):
-        for step in path_of(trace.cur):
-            kernel = step.kernel
-            if kernel is None:
-                continue
-            inputs = [env.get(i) for i in step.refs]
+        for (kernel, refs, places), step in zip(lowered.program, lowered.steps, strict=True):
+            inputs = [env[r] for r in refs]
+            n_results = len(kernel.out_avals)
             outs: Sequence[Any] | None = None
             if all(x is not None for x in inputs):
-                numbers = [
-                    np.asarray(trace.numbers[p], np.float64 if t is float else np.int64)
-                    for p, t in zip(step.numbers, kernel.numbers, strict=True)
-                ]
+                numbers = [floats[j] if is_float else ints[j] for is_float, j in places]
                 try:
                     outs = jax.jit(kernel.fn)(*inputs, *numbers)
                 except Exception as failure:
                     if culprit is None:
-                        culprit, error = step, failure
+                        culprit, op, error = step, kernel.op, failure
                         if kernel.parts is not None:
-                            culprit, error = _failing_part(step, inputs, numbers, failure)
+                            culprit, op, error = _failing_part(
+                                kernel.parts, step, kernel.op, inputs, numbers, failure
+                            )
             if outs is None and kernel.updates:
-                outs = inputs[: len(step.kinds)]
+                outs = inputs[:n_results]
             elif outs is None and kernel.kept:
                 given = {result: inputs[i] for result, i in kernel.kept}
-                outs = [given.get(k) for k in range(len(step.kinds))]
-            for k in range(len(step.kinds)):
-                env[step.base + k] = None if outs is None else outs[k]
-    for value in live:
-        value.array = env.get(value.idx)
+                outs = [given.get(k) for k in range(n_results)]
+            env += [None] * n_results if outs is None else outs
+    for value, k in zip(live, lowered.outputs, strict=True):
+        value.array = env[lowered.results[k]]
         value.trace = None
     if culprit is None and error is None:
         return
     _close(trace)
     where = ""
     if culprit is not None:
-        where = f"{culprit.kernel.op} failed when run"
+        where = f"{op} failed when run"
         where += f" (module {culprit.module_path!r})" if culprit.module_path else ""
         where += f", recorded at {culprit.source}" if culprit.source else ""
     raise RuntimeError(
@@ -529,10 +538,14 @@ def salvage(trace: Trace, live: list[Value], leaves: list[Value], error: Excepti
 
 
 def _failing_part(
-    whole: Step, inputs: Sequence[Any], numbers: Sequence[Any], error: Exception
-) -> tuple[Step, Exception]:
+    parts: Lowered,
+    whole: Step,
+    name: str,
+    inputs: Sequence[Any],
+    numbers: Sequence[Any],
+    error: Exception,
+) -> tuple[Step, str, Exception]:
     """Which operation of a recorded part fails, and how; the whole if none does by itself."""
-    parts = whole.kernel.parts
     n = len(parts.floats)
     env = list(inputs)
     for (kernel, refs, places), step in zip(parts.program, parts.steps, strict=True):
@@ -540,8 +553,8 @@ def _failing_part(
         try:
             env.extend(jax.block_until_ready(jax.jit(kernel.fn)(*[env[r] for r in refs], *scalars)))
         except Exception as failure:
-            return step, failure
-    return whole, error
+            return step, kernel.op, failure
+    return whole, name, error
 
 
 class eager:

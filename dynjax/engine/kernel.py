@@ -54,13 +54,14 @@ class Kernel:
         parts: the `Lowered` path that it is made of, if it is a recorded part.
         cotangents: of a vector-Jacobian product, the first array input in which it is linear.
         adds: whether it adds up gradients.
+        sweep: of a whole backward, what its inputs are (see `sweep`).
         rows: what it does with the rows of its first input, if that is known.
     """
 
     __slots__ = (
         "op", "grad_name", "key", "fn", "in_avals", "numbers", "out_avals", "saves", "is_alias",
-        "updates", "fleeting", "products", "parts", "kept", "cotangents", "adds", "rows", "_vjps",
-        "_needs", "__weakref__",
+        "updates", "fleeting", "products", "parts", "kept", "cotangents", "adds", "rows", "sweep",
+        "_vjps", "_needs", "__weakref__",
     )  # fmt: skip
 
     def __init__(
@@ -94,6 +95,7 @@ class Kernel:
         self.cotangents: int | None = None
         self.adds = False
         self.rows: Rows | None = None
+        self.sweep: Any = None
         self._vjps: dict = {}
         self._needs: dict = {}
         if out_avals is None:

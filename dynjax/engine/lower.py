@@ -11,6 +11,7 @@ import jax
 from . import loops
 from .kernel import Kernel, Op, evaluate
 from .kernel import kernels as known
+from .sweep import written_out
 from .trace import Step
 
 _TIMES = 8  # repetitions from which on a chain is compiled as a loop
@@ -28,7 +29,8 @@ class Lowered(NamedTuple):
         out_avals: shapes and types of the distinct outputs.
         key: equal for equal computations, whatever was recorded beside them.
         steps: the kernel steps that run, in order.
-        program: the same as operations on places.
+        program: the same as operations on places; a whole backward may be one of them.
+        wrts: which inputs of each gradients flow to, if there is a backward; None where they end.
         results: the place of every distinct output.
         origins: the kernel that computes each of them; None for a leaf.
     """
@@ -43,8 +45,20 @@ class Lowered(NamedTuple):
     key: Hashable
     steps: tuple[Step, ...]
     program: tuple[Op, ...]
+    wrts: tuple[tuple[int, ...] | None, ...]
     results: tuple[int, ...]
     origins: tuple[Kernel | None, ...]
+
+    def written_out(self) -> Lowered:
+        """The same with every backward written out as the operations that it consists of."""
+        if not self.wrts:
+            return self
+        avals = [jax.ShapeDtypeStruct(k.shape, k.dtype.np) for k in self.kinds]
+        program, origins, results = written_out(self.program, self.wrts, avals, self.results)
+        steps = tuple([self.steps[k] for k in origins])
+        return self._replace(
+            program=tuple(program), steps=steps, wrts=(), results=tuple(results)
+        )
 
 
 def lower(path: Sequence[Step], wanted: Sequence[int], cut: bool = False) -> Lowered:
@@ -58,13 +72,19 @@ def lower(path: Sequence[Step], wanted: Sequence[int], cut: bool = False) -> Low
     """
     kernels, passes = _with_cuts(path) if cut else ({}, _always)
     alias: dict[int, int] = {}
-    inputs = []
+    inputs, renamed, swept = [], [], False
     for step in path:
         kernel = step.kernel
         if kernel is None:
             if step.kind is not None:
                 inputs.append(step)
-        elif kernel.is_alias and passes(step):
+        elif kernel.is_alias:
+            renamed.append(step)
+        elif kernel.sweep is not None:
+            swept = True
+    for step in renamed:
+        # Where a backward is to be written out, what ends gradients is no mere name.
+        if passes(step) and not (swept and (step.kind.leaf or not step.wrt)):
             source = step.refs[0]
             alias[step.base] = alias.get(source, source)
     goals = [alias.get(i, i) for i in wanted]
@@ -114,26 +134,30 @@ def lower(path: Sequence[Step], wanted: Sequence[int], cut: bool = False) -> Low
     def origin(p: int) -> Kernel | None:
         return None if p < len(leaves) else steps[bisect_right(firsts, p) - 1].kernel
 
+    wrts = tuple([None if s.kinds and s.kind.leaf else s.wrt for s in steps]) if swept else ()
     key = (
         tuple((k.shape, k.dtype, k.device) for k in kinds),
         tuple(program),
+        wrts,
         results,
     )
 
     def fn(arrays: Sequence[Any], float_numbers: Any, int_numbers: Any) -> list:
-        found = [] if cut else loops.find(program, len(leaves), results, _TIMES)
+        whole = lowered.written_out()
+        found = [] if cut else loops.find(whole.program, len(leaves), whole.results, _TIMES)
         if found:
             return loops.evaluate_looped(
-                program, found, results, arrays, float_numbers, int_numbers
+                whole.program, found, whole.results, arrays, float_numbers, int_numbers
             )
-        env = evaluate(program, arrays, float_numbers, int_numbers)
-        return [env[r] for r in results]
+        env = evaluate(whole.program, arrays, float_numbers, int_numbers)
+        return [env[r] for r in whole.results]
 
-    return Lowered(
+    lowered = Lowered(
         fn, leaves, kinds, tuple(floats), tuple(ints), outputs,
-        tuple(map(aval, results)), key, tuple(steps), tuple(program), results,
+        tuple(map(aval, results)), key, tuple(steps), tuple(program), wrts, results,
         tuple(map(origin, results)),
     )  # fmt: skip
+    return lowered
 
 
 def _always(step: Step) -> bool:

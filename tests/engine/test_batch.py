@@ -270,7 +270,7 @@ def test_nothing_to_be_done_together_is_refused():
     x = dynjax.ones(3)
     y = x.sin().cos().tanh()
     trace = state.trace
-    lowered = lower(trace.path(), [trace.ref(y._v)])
+    lowered = lower(trace.path(), [trace.ref(y._v)]).written_out()
     with pytest.raises(batch.NotWorthIt):
         batch.Batched(lowered, cold._batch_program_of, 1.0)
 

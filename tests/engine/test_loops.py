@@ -20,7 +20,7 @@ from dynjax.interop.jax import from_function
 def lowered_of(wanted):
     """The open trace reduced to what these tensors need, and its arguments."""
     trace = state.trace
-    lowered = lower(trace.path(), [trace.ref(t._v) for t in wanted])
+    lowered = lower(trace.path(), [trace.ref(t._v) for t in wanted]).written_out()
     leaves = list(trace.leaves)
     arrays = [leaves[k].array for k in lowered.leaves]
     floats = np.array([trace.numbers[i] for i in lowered.floats])

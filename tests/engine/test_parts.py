@@ -46,7 +46,7 @@ def test_however_a_program_is_cut_its_results_are_the_same(seed):
         values.append([a + b, a * 0.5, a.tanh(), (a * b).sin()][kind])
     wanted = draw.sample(values[3:], 5)
     trace = state.trace
-    lowered = lower(trace.path(), [trace.ref(t._v) for t in wanted])
+    lowered = lower(trace.path(), [trace.ref(t._v) for t in wanted]).written_out()
     leaves = list(trace.leaves)
     arrays = [leaves[k].array for k in lowered.leaves]
     if lowered.floats:

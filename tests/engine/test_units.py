@@ -9,7 +9,7 @@ from dynjax.engine.units import units
 
 def found_in(*results):
     trace = state.trace
-    lowered = lower(trace.path(), [trace.ref(t._v) for t in results])
+    lowered = lower(trace.path(), [trace.ref(t._v) for t in results]).written_out()
     program = lowered.program
     first = starts_of(program, len(lowered.leaves))
     return units(program, first, list(range(len(program))), [])

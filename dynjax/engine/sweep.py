@@ -1,0 +1,213 @@
+"""A whole backward as one operation of a program, and how it is written out.
+
+Recorded, a backward is a single step that names what is differentiated and with respect to what.
+What it consists of follows from the operations before it: a walk over these in reverse, a
+vector-Jacobian product each. It is written out when the program is compiled, or not at all where
+the program runs in groups, which are differentiated as groups (see `units`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from .kernel import Kernel, Op, kernels
+
+
+class Sweep(NamedTuple):
+    """What the inputs of a whole backward are: the roots, the cotangents of some, the targets.
+
+    Attributes:
+        seeded: for every root, whether its cotangent is given; else it is ones.
+    """
+
+    seeded: tuple[bool, ...]
+
+    def sorted(
+        self, refs: Sequence[int]
+    ) -> tuple[Sequence[int], list[int | None], Sequence[int]]:
+        """The inputs as roots, the cotangent of each or None, and targets."""
+        n = len(self.seeded)
+        left = iter(refs[n:])
+        seeds = [next(left) if given else None for given in self.seeded]
+        return refs[:n], seeds, tuple(left)
+
+
+def sweep_kernel(
+    seeded: tuple[bool, ...], targets: tuple[tuple[tuple[int, ...], Any], ...]
+) -> Kernel:
+    """The operation that gives the gradients of roots with respect to targets.
+
+    Args:
+        seeded: see `Sweep`.
+        targets: shape and type of each.
+    """
+    key = ("sweep", seeded, targets)
+
+    def make() -> Kernel:
+        avals = tuple([jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in targets])
+        kernel = Kernel("backward", key, _unwritten, (), fleeting=True, out_avals=avals)
+        kernel.sweep = Sweep(seeded)
+        return kernel
+
+    return kernels.get(key, make)
+
+
+def _unwritten(*args: Any) -> tuple:
+    raise AssertionError("a backward runs as what it is written out to")
+
+
+def written_out(
+    program: Sequence[Op],
+    wrts: Sequence[tuple[int, ...] | None],
+    avals: Sequence[Any],
+    results: Sequence[int],
+) -> tuple[list[Op], list[int], list[int]]:
+    """A program with every backward in it written out, without what `results` do not need.
+
+    Args:
+        program: operations on places, inputs first.
+        wrts: of each, the inputs that gradients flow to; None where they end at its result.
+        avals: shapes and types of the program's inputs.
+        results: the places asked for.
+
+    Returns:
+        The operations, for each the number of the one it comes from, and the places of the results.
+    """
+    writer = _Writer(avals)
+    for number, (kernel, refs, numbers) in enumerate(program):
+        refs = tuple([writer.moved[r] for r in refs])
+        if kernel.sweep is None:
+            at = writer.add(kernel, refs, numbers, wrts[number], number)
+            writer.moved += range(at, at + len(kernel.out_avals))
+        else:
+            writer.moved += writer.backward(*kernel.sweep.sorted(refs), number)
+    return writer.pruned(len(avals), [writer.moved[r] for r in results])
+
+
+class _Writer:
+    """A program that is being written.
+
+    Attributes:
+        moved: of every place in the program that is read, the place in this one.
+        pending: during a backward, the cotangents known so far.
+    """
+
+    def __init__(self, avals: Sequence[Any]) -> None:
+        self.ops: list[Op] = []
+        self.wrts: list[tuple[int, ...] | None] = []
+        self.origins: list[int] = []
+        self.first: list[int] = []
+        self.avals = list(avals)
+        self.moved = list(range(len(avals)))
+        self.pending: dict[int, int] = {}
+
+    def add(
+        self, kernel: Kernel, refs: tuple[int, ...], numbers: Any, wrt: Any, origin: int
+    ) -> int:
+        """Write an operation; returns the place of its first result."""
+        at = len(self.avals)
+        self.ops.append((kernel, refs, numbers))
+        self.wrts.append(wrt)
+        self.origins.append(origin)
+        self.first.append(at)
+        self.avals += kernel.out_avals
+        return at
+
+    def backward(
+        self, roots: Sequence[int], seeds: Sequence[int | None], targets: Sequence[int], origin: int
+    ) -> list[int]:
+        """Write a backward; returns the places of the gradients."""
+        until = len(self.ops)
+        self.pending = pending = {}
+        for root, seed in zip(roots, seeds, strict=True):
+            if seed is None:
+                aval = self.avals[root]
+                seed = self.add(fill_kernel(aval.shape, aval.dtype, 1), (), (), (), origin)
+            self.give(root, seed, origin)
+        for k in reversed(range(until)):
+            wrt = self.wrts[k]
+            if not wrt:
+                continue
+            kernel, refs, numbers = self.ops[k]
+            at = self.first[k]
+            given = tuple([j for j in range(len(kernel.out_avals)) if at + j in pending])
+            if not given:
+                continue
+            cotangents = [pending.pop(at + j) for j in given]
+            if kernel.is_alias:
+                self.give(refs[0], *cotangents, k)
+                continue
+            read = (*[refs[i] for i in kernel.needs(wrt)], *cotangents)
+            at = self.add(kernel.vjp(wrt, given), read, numbers, (), self.origins[k])
+            for j, i in enumerate(wrt):
+                self.give(refs[i], at + j, self.origins[k])
+        return [pending[t] for t in targets]
+
+    def give(self, place: int, cotangent: int, origin: int) -> None:
+        """Add to the cotangent of a value."""
+        other = self.pending.get(place)
+        if other is not None:
+            aval = self.avals[place]
+            total = sum_kernel(aval.shape, aval.dtype)
+            cotangent = self.add(total, (other, cotangent), (), (), origin)
+        self.pending[place] = cotangent
+
+    def pruned(
+        self, n_inputs: int, results: Sequence[int]
+    ) -> tuple[list[Op], list[int], list[int]]:
+        """What the results need, see `written_out`."""
+        same: dict[int, int] = {}
+        for (kernel, refs, _), at in zip(self.ops, self.first, strict=True):
+            if kernel.is_alias:
+                same[at] = same.get(refs[0], refs[0])
+        goals = [same.get(r, r) for r in results]
+        needed, chosen = set(goals), []
+        for k in reversed(range(len(self.ops))):
+            kernel, refs, numbers = self.ops[k]
+            at = self.first[k]
+            if at in same or needed.isdisjoint(range(at, at + len(kernel.out_avals))):
+                continue
+            refs = tuple([same.get(r, r) for r in refs])
+            needed.update(refs)
+            chosen.append((k, (kernel, refs, numbers)))
+        places = list(range(n_inputs))
+        moved = dict(enumerate(places))
+        ops, origins, n = [], [], n_inputs
+        for k, (kernel, refs, numbers) in reversed(chosen):
+            ops.append((kernel, tuple([moved[r] for r in refs]), numbers))
+            origins.append(self.origins[k])
+            for r in range(self.first[k], self.first[k] + len(kernel.out_avals)):
+                moved[r] = n
+                n += 1
+        return ops, origins, [moved[g] for g in goals]
+
+
+def fill_kernel(shape: Sequence[int], dtype: Any, number: float) -> Kernel:
+    """The kernel that makes an array of one number."""
+    key = ("fill", tuple(shape), dtype, number)
+    return kernels.get(
+        key,
+        lambda: Kernel(
+            "ones" if number else "zeros", key, lambda: (jnp.full(shape, number, dtype),), (),
+            out_avals=(jax.ShapeDtypeStruct(tuple(shape), dtype),),
+        ),
+    )  # fmt: skip
+
+
+def sum_kernel(shape: Sequence[int], dtype: Any) -> Kernel:
+    """The kernel that adds two gradients."""
+    key = ("sum of gradients", tuple(shape), dtype)
+
+    def make() -> Kernel:
+        aval = jax.ShapeDtypeStruct(tuple(shape), dtype)
+        add = Kernel(
+            "add", key, lambda x, y: (x + y,), [aval, aval], out_avals=(aval,), fleeting=True
+        )
+        add.adds = True
+        return add
+
+    return kernels.get(key, make)
