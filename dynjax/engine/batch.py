@@ -35,10 +35,11 @@ class Batched:
     """
 
     def __init__(self, lowered: Lowered, program_of: ProgramOf, gain: float = GAIN) -> None:
-        self.n_leaves, self.results = len(lowered.leaves), lowered.results
+        self.n_leaves = len(lowered.leaves)
         self.has_floats, self.has_ints = bool(lowered.floats), bool(lowered.ints)
         plan = Schedule(lowered, program_of, gain)
         self.device, self.entering, self.zeros = plan.device, plan.entering, plan.zeros
+        self.results = plan.results
         self.capacity, self.joined, self.uses = plan.capacity, plan.joined, plan.uses
 
     def run(self, *args: Any) -> list[Any]:

@@ -56,7 +56,7 @@ _lock = threading.Lock()
 
 def automatic(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
     """The policy in force by default."""
-    return _cold(plan, donate, trace, lambda: _batched(plan.whole) or _parted(plan.whole))
+    return _cold(plan, donate, trace, lambda: _batched(plan.lowered) or _parted(plan.whole))
 
 
 def in_parts(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
@@ -67,7 +67,7 @@ def in_parts(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
 def in_groups(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
     """A policy: in groups wherever two operations can run together, however often that comes."""
     if plan.parted is None:
-        plan.parted = _batched(plan.whole, 1.0)
+        plan.parted = _batched(plan.lowered, 1.0)
     if plan.parted is None:
         return compile_whole(plan, donate, trace)
     return _by_parts(plan, trace)
@@ -93,7 +93,7 @@ def _cold(
     plan.parted_runs += 1
     parts = _by_parts(plan, trace)
     spent = plan.parted_runs * len(plan.parted.uses) * _CALL
-    if spent < len(plan.whole.program) * _COMPILE and _recent.count(id(plan)) < _OFTEN:
+    if spent < plan.lowered.size * _COMPILE and _recent.count(id(plan)) < _OFTEN:
         return parts
     if not config.background:
         return compile_whole(plan, donate, trace)

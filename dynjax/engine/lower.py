@@ -49,11 +49,23 @@ class Lowered(NamedTuple):
     results: tuple[int, ...]
     origins: tuple[Kernel | None, ...]
 
+    @property
+    def size(self) -> int:
+        """About how many operations there are: a backward has as many as what is before it."""
+        return len(self.program) * (2 if self.wrts else 1)
+
+    def avals(self) -> list[jax.ShapeDtypeStruct]:
+        """Shapes and types of all places."""
+        avals = [jax.ShapeDtypeStruct(k.shape, k.dtype.np) for k in self.kinds]
+        for kernel, _, _ in self.program:
+            avals += kernel.out_avals
+        return avals
+
     def written_out(self) -> Lowered:
         """The same with every backward written out as the operations that it consists of."""
         if not self.wrts:
             return self
-        avals = [jax.ShapeDtypeStruct(k.shape, k.dtype.np) for k in self.kinds]
+        avals = self.avals()[: len(self.leaves)]
         program, origins, results = written_out(self.program, self.wrts, avals, self.results)
         steps = tuple([self.steps[k] for k in origins])
         return self._replace(

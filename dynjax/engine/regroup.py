@@ -101,7 +101,10 @@ def rows_joined(
 
 
 def taken_apart(
-    program: Sequence[Op], first: Sequence[int], uses: Counter[int]
+    program: Sequence[Op],
+    first: Sequence[int],
+    uses: Counter[int],
+    wrts: Sequence[tuple[int, ...] | None] = (),
 ) -> tuple[dict[int, list[int]], set[int]]:
     """Sums of many gradients.
 
@@ -109,12 +112,18 @@ def taken_apart(
         program: the operations.
         first: the place of each one's first result.
         uses: how often each place is read.
+        wrts: of each operation, the inputs that gradients flow to, where there is a backward: what
+            is to be differentiated is left as it is.
 
     Returns:
         The terms of each, by the number of the operation that completes it; and the operations
         that are replaced by these.
     """
-    adding = {first[k]: k for k, (kernel, _, _) in enumerate(program) if kernel.adds}
+    adding = {
+        first[k]: k
+        for k, (kernel, _, _) in enumerate(program)
+        if kernel.adds and not (wrts and wrts[k])
+    }
     if len(adding) < TERMS - 1:
         return {}, set()
     terms: dict[int, list[int]] = {}

@@ -9,19 +9,19 @@ from math import prod
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
-import jax
 import numpy as np
 
 from ..core.devices import jax_default
 from . import rows
+from .grouping import Group, Grouping
 from .kernel import Kernel
-from .loops import starts_of
 from .lower import Lowered
 from .parts import Part
 from .regroup import RowsIn, RowsSum, rows_joined, taken_apart
+from .reverse import Reverse, Tables
 from .rows import Row, Spec
 from .trace import Step
-from .units import Unit, results_of, units
+from .units import results_of, units
 
 _FEWEST = 48  # kernels of a trace, below which nothing is gained
 GAIN = 3.0  # kernels a group, on average, from which on batching pays
@@ -64,24 +64,6 @@ class Use(NamedTuple):
     drop: tuple[int, ...] = ()
 
 
-class Group(NamedTuple):
-    """Uses of a part at equal depth, or what `regroup` found.
-
-    Attributes:
-        depth: units on the longest way to them.
-        part: what they run; None for what `regroup` found.
-        units: the uses.
-        found: rows that are made, or added up, together.
-        total: the operation that completes a sum of many gradients.
-    """
-
-    depth: int
-    part: Part | None
-    units: list[Unit]
-    found: RowsIn | RowsSum | None = None
-    total: int = -1
-
-
 class Schedule:
     """Finds the groups of a program, and what each of them has to do.
 
@@ -100,20 +82,17 @@ class Schedule:
     def __init__(self, lowered: Lowered, program_of: ProgramOf, gain: float) -> None:
         program, n = lowered.program, len(lowered.leaves)
         devices = {kind.device for kind in lowered.kinds}
-        if len(devices) != 1 or (gain > 1 and len(program) < _FEWEST):
+        if len(devices) != 1 or (gain > 1 and lowered.size < _FEWEST):
             raise NotWorthIt
         device = devices.pop()
         # Committed to a device or not is part of what a program is compiled for.
         self.device = None if device == jax_default() else device.jax
-        self.program, self.steps, self.n_leaves = program, lowered.steps, n
-        self.program_of, self.results = program_of, lowered.results
+        self.tables = tables = Tables(lowered)
+        self.program, self.steps, self.n_leaves = tables.program, tables.steps, n
+        self.first, self.avals, self.terms = tables.first, tables.avals, tables.terms
+        self.program_of, self.results, self.wrts = program_of, lowered.results, lowered.wrts
         self.uses_of = Counter(chain.from_iterable([refs for _, refs, _ in program]))
         self.uses_of.update(lowered.results)
-        self.avals: list[Any] = [
-            jax.ShapeDtypeStruct(tuple(kind.shape), kind.dtype.np) for kind in lowered.kinds
-        ]
-        self.avals += [aval for kernel, _, _ in program for aval in kernel.out_avals]
-        self.first = starts_of(program, n)
         self.shared = {r for r, times in self.uses_of.items() if self._is_shared(r, times)}
         self.shared.update(
             [r for r, kind in enumerate(lowered.kinds) if kind.requires_grad and kind.leaf]
@@ -152,55 +131,43 @@ class Schedule:
 
     def _grouped(self) -> list[Group]:
         """Units by depth and part, and by the shared values that they read."""
-        program, first, shared = self.program, self.first, self.shared
-        self.terms, replaced = taken_apart(program, first, self.uses_of)
-        ins, sums = rows_joined(program, first, self.uses_of, self.n_leaves, self.terms)
+        program, first = self.program, self.first
+        terms, replaced = taken_apart(program, first, self.uses_of, self.wrts)
+        self.terms.update(terms)
+        ins, sums = rows_joined(program, first, self.uses_of, self.n_leaves, terms)
         replaced.update(*[(*r.made, *r.split) for r in ins], *[(*r.made, *r.joined) for r in sums])
-        depth = [0] * len(self.avals)
-        groups = []
-        for found in ins:
-            groups.append(Group(1, None, [], found))
-            for k in found.split:
-                for r in self._results_of(k):
-                    depth[r] = 1
-        last_of: dict[int, tuple] = {}  # what regroup found, by the last operation it waits for
-        for found in sums:
-            last_of[max(found.made)] = found
-        waiting = sorted([*self.terms, *last_of])
+        sweeps = [k for k, (kernel, _, _) in enumerate(program) if kernel.sweep is not None]
+        replaced.update(sweeps)
+        last_of = {max(found.made): found for found in sums}  # by the last it waits for
+        waiting = sorted([*terms, *last_of, *sweeps])
         chosen = [k for k in range(len(program)) if k not in replaced]
-        all_units = units(program, first, chosen, waiting)
-        self.single = len(all_units) + len(replaced)  # calls, were nothing done together
-        by_key: dict[tuple, list[Unit]] = {}
-        for part, unit in chain(all_units, [(None, None)]):
+        all_units = units(program, first, chosen, waiting, self.wrts)
+        grouping = Grouping(self.tables, self.shared)
+        for found in ins:
+            grouping.rows_in(found)
+        same: dict[int, int] = {}
+        for n, (piece, unit) in enumerate(chain(all_units, [(None, None)])):
             while waiting and (unit is None or waiting[0] < unit.at):
                 k = waiting.pop(0)
                 if k in last_of:
-                    found = last_of[k]
-                    read = chain.from_iterable([program[j][1] for j in found.joined])
-                    at = 1 + max([depth[r] for r in read])
-                    for j in found.made:
-                        depth[first[j]] = at
-                    groups.append(Group(at, None, [], found))
+                    grouping.rows_sum(last_of[k])
+                elif k in terms:
+                    grouping.total(k)
                 else:
-                    at = depth[first[k]] = 1 + max([depth[r] for r in self.terms[k]])
-                    groups.append(Group(at, None, [], None, k))
+                    reverse = Reverse(self.tables, k, self.wrts)
+                    reverse.run(all_units[:n], ins)
+                    grouping.all(reverse.items)
+                    same.update(reverse.same)
+                    for number in terms:
+                        self.terms[number] = [same.get(r, r) for r in self.terms[number]]
             if unit is None:
                 break
-            inputs = unit.inputs
-            at = 1 + max([depth[r] for r in inputs], default=0)
-            key = (at, part, tuple([r if r in shared else -1 for r in inputs]))
-            members = by_key.get(key)
-            if members is None:
-                by_key[key] = [unit]
-            else:
-                members.append(unit)
-            for r in unit.results:
-                depth[r] = at
-        for (at, part, _), members in by_key.items():
-            for start in range(0, len(members), rows.WIDEST):
-                groups.append(Group(at, part, members[start : start + rows.WIDEST]))
-        groups.sort(key=lambda group: group.depth)
-        return groups
+            if same and not same.keys().isdisjoint(unit.inputs):
+                unit = unit._replace(inputs=tuple([same.get(r, r) for r in unit.inputs]))
+            grouping.use(piece.part, unit)
+        self.results = [same.get(r, r) for r in self.results]
+        self.single = grouping.single
+        return grouping.all_groups()
 
     def _done_together(self) -> set[Part]:
         """The parts that run in groups; they always do, that programs be few."""
@@ -240,7 +207,8 @@ class Schedule:
     def _locate(self) -> None:
         """Which values are read as rows, and which are added up by the group that makes them."""
         program, first, uses_of = self.program, self.first, self.uses_of
-        sum_of = {r: first[k] for k, terms in self.terms.items() for r in terms if uses_of[r] == 1}
+        # What a backward adds is read once, and not counted.
+        sum_of = {r: first[k] for k, terms in self.terms.items() for r in terms if uses_of[r] < 2}
         # Read by somebody beside the unit that makes it:
         self.read = set(self.results)
         self.read.update(*self.terms.values())

@@ -77,75 +77,71 @@ def written_out(
     Returns:
         The operations, for each the number of the one it comes from, and the places of the results.
     """
-    writer = _Writer(avals)
+    writer = Writer(avals)
+    moved = list(range(len(avals)))  # of every place in the program, the place in what is written
     for number, (kernel, refs, numbers) in enumerate(program):
-        refs = tuple([writer.moved[r] for r in refs])
+        refs = tuple([moved[r] for r in refs])
         if kernel.sweep is None:
-            at = writer.add(kernel, refs, numbers, wrts[number], number)
-            writer.moved += range(at, at + len(kernel.out_avals))
+            op = kernel, refs, numbers
+            at = writer.add(op, number)
+            moved += range(at, at + len(kernel.out_avals))
+            if wrts[number]:
+                writer.walked.append((op, wrts[number], at, number))
         else:
-            writer.moved += writer.backward(*kernel.sweep.sorted(refs), number)
-    return writer.pruned(len(avals), [writer.moved[r] for r in results])
+            roots, seeds, targets = kernel.sweep.sorted(refs)
+            gradients = writer.backward(roots, seeds, number)
+            moved += [gradients[t] for t in targets]
+    return writer.pruned(len(avals), [moved[r] for r in results])
 
 
-class _Writer:
+class Writer:
     """A program that is being written.
 
+    Args:
+        avals: shapes and types of its inputs.
+
     Attributes:
-        moved: of every place in the program that is read, the place in this one.
-        pending: during a backward, the cotangents known so far.
+        walked: the operations that a backward walks: each one, the inputs that gradients flow to,
+            the place of its first result, and the number it is known by.
     """
 
     def __init__(self, avals: Sequence[Any]) -> None:
         self.ops: list[Op] = []
-        self.wrts: list[tuple[int, ...] | None] = []
         self.origins: list[int] = []
         self.first: list[int] = []
         self.avals = list(avals)
-        self.moved = list(range(len(avals)))
+        self.walked: list[tuple[Op, tuple[int, ...], int, int]] = []
         self.pending: dict[int, int] = {}
 
-    def add(
-        self, kernel: Kernel, refs: tuple[int, ...], numbers: Any, wrt: Any, origin: int
-    ) -> int:
+    def add(self, op: Op, origin: int) -> int:
         """Write an operation; returns the place of its first result."""
         at = len(self.avals)
-        self.ops.append((kernel, refs, numbers))
-        self.wrts.append(wrt)
+        self.ops.append(op)
         self.origins.append(origin)
         self.first.append(at)
-        self.avals += kernel.out_avals
+        self.avals += op[0].out_avals
         return at
 
     def backward(
-        self, roots: Sequence[int], seeds: Sequence[int | None], targets: Sequence[int], origin: int
-    ) -> list[int]:
-        """Write a backward; returns the places of the gradients."""
-        until = len(self.ops)
+        self, roots: Sequence[int], seeds: Sequence[int | None], origin: int
+    ) -> dict[int, int]:
+        """Write a backward; returns the places of the gradients, by what they are gradients of."""
         self.pending = pending = {}
         for root, seed in zip(roots, seeds, strict=True):
             if seed is None:
                 aval = self.avals[root]
-                seed = self.add(fill_kernel(aval.shape, aval.dtype, 1), (), (), (), origin)
+                seed = self.add((fill_kernel(aval.shape, aval.dtype, 1), (), ()), origin)
             self.give(root, seed, origin)
-        for k in reversed(range(until)):
-            wrt = self.wrts[k]
-            if not wrt:
-                continue
-            kernel, refs, numbers = self.ops[k]
-            at = self.first[k]
+        for (kernel, refs, numbers), wrt, at, number in reversed(self.walked):
             given = tuple([j for j in range(len(kernel.out_avals)) if at + j in pending])
             if not given:
                 continue
             cotangents = [pending.pop(at + j) for j in given]
-            if kernel.is_alias:
-                self.give(refs[0], *cotangents, k)
-                continue
             read = (*[refs[i] for i in kernel.needs(wrt)], *cotangents)
-            at = self.add(kernel.vjp(wrt, given), read, numbers, (), self.origins[k])
+            at = self.add((kernel.vjp(wrt, given), read, numbers), number)
             for j, i in enumerate(wrt):
-                self.give(refs[i], at + j, self.origins[k])
-        return [pending[t] for t in targets]
+                self.give(refs[i], at + j, number)
+        return pending
 
     def give(self, place: int, cotangent: int, origin: int) -> None:
         """Add to the cotangent of a value."""
@@ -153,7 +149,7 @@ class _Writer:
         if other is not None:
             aval = self.avals[place]
             total = sum_kernel(aval.shape, aval.dtype)
-            cotangent = self.add(total, (other, cotangent), (), (), origin)
+            cotangent = self.add((total, (other, cotangent), ()), origin)
         self.pending[place] = cotangent
 
     def pruned(

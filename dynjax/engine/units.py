@@ -40,6 +40,8 @@ class Piece(NamedTuple):
         part: what it runs.
         inputs, results, floats, ints: the positions of its own.
         members: its operations.
+        wrts: of each, the inputs that gradients flow to, where there is a backward.
+        reversed: by which results have a cotangent, its backward (see `reverse`).
     """
 
     part: Part
@@ -48,15 +50,27 @@ class Piece(NamedTuple):
     floats: tuple[int, ...]
     ints: tuple[int, ...]
     members: tuple[int, ...]
+    wrts: tuple[tuple[int, ...] | None, ...]
+    reversed: dict[tuple[int, ...], Any]
 
 
 _MOST_FORMS = 4096
 _forms: dict[tuple, list[Piece]] = {}  # how stretches of equal form fall apart
+_parts: dict[Part, Part] = {}
+
+
+def the_one(part: Part) -> Part:
+    """The part that stands for all equal ones: these need not be compared then."""
+    return _parts.setdefault(part, part)
 
 
 def units(
-    program: Sequence[Op], first: Sequence[int], chosen: Sequence[int], between: Sequence[int]
-) -> list[tuple[Part, Unit]]:
+    program: Sequence[Op],
+    first: Sequence[int],
+    chosen: Sequence[int],
+    between: Sequence[int],
+    wrts: Sequence[tuple[int, ...] | None] = (),
+) -> list[tuple[Piece, Unit]]:
     """Operations as uses of parts that recur.
 
     Of a stretch that recurs, what does not depend on each other is apart: what runs in groups had
@@ -68,15 +82,16 @@ def units(
         chosen: the numbers of those that are wanted, in order.
         between: numbers of others, in order, that come when what they wait for is there: no part
             may hold that as well as what waits for them.
+        wrts: of each operation, the inputs that gradients flow to, where there is a backward.
     """
     kernels = [program[k][0] for k in chosen]
     with _lock:
         known, gaps = _dictionary.divide(kernels, longest=_LONGEST, elsewhere=_ELSEWHERE)
         n_parts = _dictionary.count
-        found = _found(program, first, chosen, between, known, gaps)
+        found = _found(program, first, chosen, between, known, gaps, wrts)
         if _dictionary.count != n_parts:  # what is a part by itself may stand alone elsewhere
             known, gaps = _dictionary.cut(kernels)
-            found = _found(program, first, chosen, between, known, gaps)
+            found = _found(program, first, chosen, between, known, gaps, wrts)
     return found
 
 
@@ -87,7 +102,8 @@ def _found(
     between: Sequence[int],
     known: Sequence[tuple[int, int]],
     gaps: Sequence[tuple[int, int]],
-) -> list[tuple[Part, Unit]]:
+    wrts: Sequence[tuple[int, ...] | None],
+) -> list[tuple[Piece, Unit]]:
     ranges = [(k, k + 1) for start, stop in gaps for k in range(start, stop)]
     for start, stop in known:
         inside = between[bisect(between, chosen[start]) : bisect(between, chosen[stop - 1])]
@@ -97,7 +113,7 @@ def _found(
         else:
             ranges.append((start, stop))
     ranges.sort()
-    found: list[tuple[Part, Unit]] = []
+    found: list[tuple[Piece, Unit]] = []
     for start, stop in ranges:
         inputs: list[int] = []
         results: list[int] = []
@@ -108,6 +124,8 @@ def _found(
         for k in chosen[start:stop]:
             kernel, refs, numbers = program[k]
             form.append(kernel)
+            if wrts:
+                form.append(wrts[k])
             for r in refs:
                 place = places.get(r)
                 if place is None:
@@ -125,13 +143,15 @@ def _found(
         pieces = _forms.get(key)
         if pieces is None:
             ops = [program[k] for k in chosen[start:stop]]
+            flow = [wrts[k] for k in chosen[start:stop]] if wrts else [()] * len(ops)
             if len(_forms) >= _MOST_FORMS:
                 _forms.clear()
-            pieces = _forms[key] = _pieces(ops, places, list(floats), list(ints))
+                _parts.clear()
+            pieces = _forms[key] = _pieces(ops, places, list(floats), list(ints), flow)
             _learn(pieces)
         if len(pieces) == 1:
             unit = Unit(tuple(inputs), results, tuple(floats), tuple(ints), chosen[start])
-            found.append((pieces[0].part, unit))
+            found.append((pieces[0], unit))
             continue
         real, whole = list(floats), list(ints)
         for piece in pieces:
@@ -142,7 +162,7 @@ def _found(
                 tuple([whole[j] for j in piece.ints]),
                 chosen[start + piece.members[0]],
             )
-            found.append((piece.part, unit))
+            found.append((piece, unit))
     return found
 
 
@@ -152,7 +172,11 @@ def results_of(program: Sequence[Op], first: Sequence[int], k: int) -> range:
 
 
 def _pieces(
-    ops: Sequence[Op], places: dict[int, int], floats: list[int], ints: list[int]
+    ops: Sequence[Op],
+    places: dict[int, int],
+    floats: list[int],
+    ints: list[int],
+    wrts: Sequence[tuple[int, ...] | None],
 ) -> list[Piece]:
     """The parts of a stretch that do not depend on each other.
 
@@ -160,6 +184,7 @@ def _pieces(
         ops: its operations.
         places: where they take and leave values: inputs from -1 downward, results from 0 upward.
         floats, ints: their numbers.
+        wrts: of each, the inputs that gradients flow to.
     """
     members: list[list[int]] = []
     made_by: dict[int, int] = {}  # by place, the operation
@@ -174,7 +199,7 @@ def _pieces(
         starts.append(n_results)
         made_by.update(dict.fromkeys(range(n_results, n_results + len(kernel.out_avals)), i))
         n_results += len(kernel.out_avals)
-    return [_piece(ops, places, starts, floats, ints, mine) for mine in sorted(members)]
+    return [_piece(ops, places, starts, floats, ints, wrts, mine) for mine in sorted(members)]
 
 
 def _piece(
@@ -183,6 +208,7 @@ def _piece(
     starts: list[int],
     floats: list[int],
     ints: list[int],
+    wrts: Sequence[tuple[int, ...] | None],
     members: list[int],
 ) -> Piece:
     inputs: dict[int, int] = {}  # by place
@@ -205,8 +231,11 @@ def _piece(
         kernel, refs, numbers = ops[i]
         taken = [(f, (real if f else whole)[(floats if f else ints).index(j)]) for f, j in numbers]
         own.append((kernel, tuple([local[places[r]] for r in refs]), tuple(taken)))
-    part = Part(tuple(own), len(inputs), len(real), len(whole))
-    return Piece(part, tuple(inputs), tuple(results), tuple(real), tuple(whole), tuple(members))
+    part = the_one(Part(tuple(own), len(inputs), len(real), len(whole)))
+    return Piece(
+        part, tuple(inputs), tuple(results), tuple(real), tuple(whole), tuple(members),
+        tuple([wrts[i] for i in members]), {},
+    )  # fmt: skip
 
 
 def _learn(pieces: Sequence[Piece]) -> None:
