@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from . import rows
+from .executor import compile_ahead
 from .lower import Lowered
 from .schedule import GAIN, NotWorthIt, ProgramOf, Schedule, unable
 
@@ -41,6 +42,7 @@ class Batched:
         self.device, self.entering, self.zeros = plan.device, plan.entering, plan.zeros
         self.results = plan.results
         self.capacity, self.joined, self.uses = plan.capacity, plan.joined, plan.uses
+        self.fresh = plan.fresh
 
     def run(self, *args: Any) -> list[Any]:
         """The distinct outputs, from leaf arrays, then the floats and ints if there are any."""
@@ -49,6 +51,9 @@ class Batched:
         floats = np.asarray(next(packed)) if self.has_floats else None
         ints = np.asarray(next(packed)) if self.has_ints else None
         device = self.device
+        if self.fresh:
+            compile_ahead(self.fresh)
+            self.fresh = []
         lent = {row: rows.arenas.take(row, n, device) for row, n in self.capacity.items()}
         for place, aval in self.zeros:
             env[place] = rows.zeros(aval.shape, aval.dtype, device)

@@ -201,7 +201,8 @@ def _noted(
         def first(*args: Any) -> Any:
             trial = Program(run)
             results = first_run(trial, args)
-            program.run, program.seconds = counted if quick else run, trial.seconds
+            program.run, program.seconds = counted if quick else run, trial.seconds + program.ahead
+            program.jitted = None
             explain.note(cause, step, program.seconds, size, len(programs.programs))
             return results
 
@@ -215,7 +216,7 @@ def _noted(
                     _background().submit(_improve, program, body, donated, given)
             return run(*args)
 
-        program.run = first
+        program.run, program.jitted = first, run
         return program
 
     return programs.get(key, make)

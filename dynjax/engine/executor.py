@@ -6,10 +6,12 @@ a function from a plan to a program. `POLICIES` names them, `config.policy` choo
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import repeat, starmap
 from sys import getrefcount
 from typing import Any
@@ -51,9 +53,11 @@ class Program:
         seconds: what compiling took, None before.
         left: runs after which the policy is asked again; below zero, never.
         joined: whether small results leave joined, as the plan says.
+        jitted: until it has run, what to compile should that be done ahead (see `compile_ahead`).
+        ahead: seconds that this took.
     """
 
-    __slots__ = ("run", "donate", "seconds", "left", "joined")
+    __slots__ = ("run", "donate", "seconds", "left", "joined", "jitted", "ahead")
 
     def __init__(
         self,
@@ -65,6 +69,8 @@ class Program:
     ) -> None:
         self.run, self.donate, self.seconds = run, donate, seconds
         self.left, self.joined = left, joined
+        self.jitted: Any = None
+        self.ahead = 0.0
 
 
 class Plan:
@@ -390,6 +396,37 @@ def first_run(program: Program, arrays: Sequence[Any]) -> Sequence[Any]:
         results = program.run(*given)
         program.seconds = time.perf_counter() - began
     return results
+
+
+def compile_ahead(programs: Sequence[tuple[Program, Sequence[Any]]]) -> None:
+    """Compile programs that have not run yet, at once on all processors.
+
+    What fails is left: it fails again, with what is known there, where it runs.
+
+    Args:
+        programs: each with the shapes and types of its arguments, or arguments.
+    """
+
+    def one(program: Program, given: Sequence[Any]) -> None:
+        began = time.perf_counter()
+        with jax.enable_x64(True), cache.persisting():
+            program.jitted.lower(*given).compile()
+        program.ahead = time.perf_counter() - began
+
+    workers = min(len(programs), _processors())
+    if workers < 2:
+        return
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="dynjax compiles")
+    try:
+        wait([pool.submit(one, *each) for each in programs])
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _processors() -> int:
+    """How many processors this process may use."""
+    known = getattr(os, "sched_getaffinity", None)
+    return len(known(0)) if known is not None else os.cpu_count() or 1
 
 
 def _numbers(lowered: Lowered, packed: Sequence[Any]) -> tuple[Any, Any]:

@@ -39,9 +39,24 @@ def user_place() -> Place | None:
     while frame is not None:
         code = frame.f_code
         if not is_ours(code.co_filename):
-            return code, frame.f_lasti
+            last = frame.f_lasti
+            place = _places.get((id(code), last))
+            return _new_place(code, last) if place is None else place
         frame = frame.f_back
     return None
+
+
+def _new_place(code: CodeType, last: int) -> Place:
+    if len(_places) >= _MOST_PLACES:
+        _places.clear()
+    place = _places[id(code), last] = code, last
+    return place
+
+
+# One object for a place, however many operations are recorded there: the collector goes through
+# what is alive. A place holds its code, so that the code's id stays its own.
+_places: dict[tuple[int, int], Place] = {}
+_MOST_PLACES = 1 << 16
 
 
 def source_of(place: Place | None) -> Source | None:

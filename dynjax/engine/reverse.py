@@ -23,7 +23,7 @@ class Tables:
     """The operations of a program, those that its backward adds included.
 
     Attributes:
-        program, steps: the operations (None for what `reserve` makes), and the step that each one comes from.
+        program, steps: the operations (None for what `reserve` makes), and the step of each.
         first: the place of each one's first result.
         avals: shapes and types of all places.
         terms: of sums of many gradients, by the operation that completes it.

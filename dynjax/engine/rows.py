@@ -144,17 +144,22 @@ SUM, OWN = -1, -2
 WIDEST = 1024  # that a group is made
 
 
+def room_for(n: int, least: int = 64) -> int:
+    """The room that a program for `n` rows has: one program serves up to so many."""
+    size = least
+    while size < n:
+        size *= 16
+    return size
+
+
 def width_of(n: int) -> int:
-    """The room that a program for `n` at once has: one program serves up to so many."""
-    width = 64
-    while width < n:
-        width *= 16
-    return width
+    """The room that a program for a group of `n` has, which it goes through chunk by chunk."""
+    return room_for(n, 1024)
 
 
 def chunk_of(width: int) -> int:
     """How many of a group run at once: wasting little, in few turns."""
-    return 8 if width == 64 else 64
+    return 16 if width == 1024 else 64
 
 
 def _where(counts: Any, rows: Any) -> Any:

@@ -9,7 +9,9 @@ from math import prod
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
+import jax
 import numpy as np
+from jax.sharding import SingleDeviceSharding
 
 from ..core.devices import jax_default
 from . import rows
@@ -77,6 +79,7 @@ class Schedule:
         joined: values made of rows of several leaves: (place, leaves, which rows).
         zeros: sums, to be begun at zero: (place, shape and type).
         uses: the calls, in order.
+        fresh: programs to be compiled, and their arguments or the shapes and types of these.
     """
 
     def __init__(self, lowered: Lowered, program_of: ProgramOf, gain: float) -> None:
@@ -123,6 +126,7 @@ class Schedule:
                 found = self.program_of(key, lambda: rows.take, 0, "result", step)
                 self.uses.append(Use(found, (), (row,), (), (r,), np.int32(self.row[r])))
         self._drop()
+        self.fresh = self._fresh()
 
     def _is_shared(self, place: int, times: int) -> bool:
         if times < _SHARED:
@@ -277,7 +281,7 @@ class Schedule:
             if group.part is None:
                 if type(group.found) is RowsIn:
                     rows_in = [r for k in group.found.split for r in self._results_of(k)]
-                    lay(rows_in, rows.width_of(len(rows_in)))
+                    lay(rows_in, rows.room_for(len(rows_in)))
                 elif group.found is None and self.first[group.total] in self.as_rows:
                     lay([self.first[group.total]], 1)
                 continue
@@ -389,7 +393,7 @@ class Schedule:
         place = self.first[found.split[0]]
         row, start = self._kind(place), self.row[place]
         pick = list(range(sum([len(self._results_of(k)) for k in found.split])))
-        size = rows.width_of(len(pick))
+        size = rows.room_for(len(pick))
         kernel = self.program[found.made[0]][0]
         key = (kernel.rows.family, "rows in", row, self.capacity[row], size)
         step = self.steps[found.made[0]]
@@ -407,7 +411,7 @@ class Schedule:
             cotangents += [self.row[r] for r in refs]
             pick += [begin + i for i in kernel.rows.given]
             begin += kernel.out_avals[0].shape[0]
-        size = rows.width_of(len(pick))
+        size = rows.room_for(len(pick))
         row = self._kind(self.program[found.joined[0]][1][0])
         kernel = self.program[found.made[0]][0]
         total = self.first[found.total]
@@ -431,7 +435,7 @@ class Schedule:
         in_rows = [self.row[r] for r in self.terms[k] if r in self.row]
         alone = [r for r in self.terms[k] if r not in self.row and r not in self.added]
         if in_rows:
-            size = rows.width_of(len(in_rows))
+            size = rows.room_for(len(in_rows))
             key = ("sum of rows", row, self.capacity[row], size)
             found = self.program_of(key, lambda: rows.sum_of_rows, 0, "sum", step)
             index = [len(in_rows), *in_rows, *in_rows[:1] * (size - len(in_rows))]
@@ -444,6 +448,37 @@ class Schedule:
             key = ("put one", row, self.capacity[row])
             found = self.program_of(key, lambda: rows.put_one, 1, "sum", step)
             self.uses.append(Use(found, (row,), (), (place,), (), np.int32(self.row[place])))
+
+    def _fresh(self) -> list[tuple[Any, list[Any]]]:
+        joined = {place: (leaves[0], len(pick)) for place, leaves, pick in self.joined}
+        home = None if self.device is None else SingleDeviceSharding(self.device)
+
+        def array(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(shape, dtype, sharding=home)
+
+        def arena(row: Row) -> jax.ShapeDtypeStruct:
+            return array((self.capacity[row], *row[0]), row[1])
+
+        def value(place: int) -> jax.ShapeDtypeStruct:
+            if place >= 0:
+                return array(self.avals[place].shape, self.avals[place].dtype)
+            leaf, n = joined[place]
+            return jax.ShapeDtypeStruct((n, *self.avals[leaf].shape[1:]), self.avals[leaf].dtype)
+
+        found: dict[int, tuple[Any, list[Any]]] = {}
+        for program, row, leaves, start in self.entering:
+            if program.jitted is not None:
+                block = jax.ShapeDtypeStruct((len(leaves), *row[0]), row[1])
+                found.setdefault(id(program), (program, [arena(row), block, start]))
+        for use in self.uses:
+            if use.program.jitted is not None and id(use.program) not in found:
+                given = [*map(arena, (*use.written, *use.read)), *map(value, use.given), use.index]
+                if use.floats is not None:
+                    given.append(jax.ShapeDtypeStruct(use.floats.shape, np.float64))
+                if use.ints is not None:
+                    given.append(jax.ShapeDtypeStruct(use.ints.shape, np.int64))
+                found[id(use.program)] = use.program, given
+        return list(found.values())
 
     def _drop(self) -> None:
         """Let go of values after their last use."""

@@ -275,7 +275,7 @@ def test_nothing_to_be_done_together_is_refused():
         batch.Batched(lowered, cold._batch_program_of, 1.0)
 
 
-@pytest.mark.parametrize(("n", "width"), [(1, 64), (64, 64), (65, 1024), (1025, 16384)])
+@pytest.mark.parametrize(("n", "width"), [(1, 1024), (1024, 1024), (1025, 16384)])
 def test_programs_are_made_for_few_widths(n, width):
     assert rows.width_of(n) == width
     assert width % rows.chunk_of(width) == 0
