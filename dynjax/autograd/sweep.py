@@ -73,9 +73,7 @@ def jump_from(
         if end is None:
             template = Template(kernel, kinds)
             path = trace.module_path()
-            end = trace.extend(
-                template, (kernel, refs), refs, user_place(), path, start.depth + 1
-            )
+            end = trace.extend(template, (kernel, refs), refs, user_place(), path, start.depth + 1)
         gradients = [(idx, end.base + k, kinds[k]) for k, (idx, _) in enumerate(targets)]
     jump = Jump(end, tuple(gradients), frozenset() if keep else frozenset(frees))
     if start.jumps is None:
@@ -89,8 +87,7 @@ def jump_from(
 def _reached(
     trace: Trace, roots: tuple[int, ...]
 ) -> tuple[list[tuple[int, Kind]], set[int]] | None:
-    """The leaves below the roots, and all that a backward consumes; None if that is not all there.
-    """
+    """The leaves below the roots, and all that a backward consumes; None where some is gone."""
     modified = {
         v.idx if v.trace is trace else trace.leaves[v]
         for v in (*trace.vals, *trace.leaves)

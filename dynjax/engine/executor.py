@@ -249,7 +249,10 @@ def _run(trace: Trace, live: list[Value]) -> None:
     plan = step.programs.get(key)
     if plan is None:
         with Unhurried():
-            plan = step.programs[key] = Plan(lower(path_of(step), key[1:]), key[1:])
+            plan = Plan(lower(path_of(step), key[1:]), key[1:])
+        if not step.programs:
+            step.programs = {}
+        step.programs[key] = plan
         if len(step.programs) > 64:
             step.programs.pop(next(iter(step.programs)))
     leaves = list(trace.leaves)

@@ -33,9 +33,13 @@ def is_ours(filename: str) -> bool:
     return filename.startswith(_PACKAGE) or filename.startswith("<op ")
 
 
-def user_place() -> Place | None:
-    """Where the innermost frame outside dynjax is: its code and position, without the line yet."""
-    frame = sys._getframe(1)
+def user_place(above: int = 1) -> Place | None:
+    """Where the innermost frame outside dynjax is: its code and position, without the line yet.
+
+    Args:
+        above: frames that are known to be dynjax's, this one included.
+    """
+    frame = sys._getframe(above)
     while frame is not None:
         code = frame.f_code
         if not is_ours(code.co_filename):

@@ -68,9 +68,7 @@ class Lowered(NamedTuple):
         avals = self.avals()[: len(self.leaves)]
         program, origins, results = written_out(self.program, self.wrts, avals, self.results)
         steps = tuple([self.steps[k] for k in origins])
-        return self._replace(
-            program=tuple(program), steps=steps, wrts=(), results=tuple(results)
-        )
+        return self._replace(program=tuple(program), steps=steps, wrts=(), results=tuple(results))
 
 
 def lower(path: Sequence[Step], wanted: Sequence[int], cut: bool = False) -> Lowered:

@@ -87,9 +87,7 @@ class Reverse:
         same: where the backward's results are, by their places in the program.
     """
 
-    def __init__(
-        self, tables: Tables, number: int, wrts: Sequence[tuple[int, ...] | None]
-    ) -> None:
+    def __init__(self, tables: Tables, number: int, wrts: Sequence[tuple[int, ...] | None]) -> None:
         self.tables, self.number, self.wrts = tables, number, wrts
         self.items: list[Item] = []
         self.same: dict[int, int] = {}

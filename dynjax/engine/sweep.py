@@ -26,9 +26,7 @@ class Sweep(NamedTuple):
 
     seeded: tuple[bool, ...]
 
-    def sorted(
-        self, refs: Sequence[int]
-    ) -> tuple[Sequence[int], list[int | None], Sequence[int]]:
+    def sorted(self, refs: Sequence[int]) -> tuple[Sequence[int], list[int | None], Sequence[int]]:
         """The inputs as roots, the cotangent of each or None, and targets."""
         n = len(self.seeded)
         left = iter(refs[n:])

@@ -94,7 +94,7 @@ def _blank() -> Step:
     step.next, step.last, step.parent, step.key, step.kernel = _none, nowhere, None, None, None
     step.refs, step.numbers, step.kinds, step.kind = (), (), (), None
     step.base = step.n = step.nnum = step.depth = step.inputs = step.path = 0
-    step.args, step.place, step.module_path, step.programs = None, None, "", {}
+    step.args, step.place, step.module_path, step.programs = None, None, "", _none
     step.wrap = step.views = step.jumps = None
     step.wrt = ()
     return step
@@ -134,13 +134,20 @@ class Trie:
         """
         if self.eager:
             return step
+        step.path = path = hash((step.parent.path, step.key))
+        return self.enter(step) if path in self.once else self.meet(step)
+
+    def meet(self, step: Step) -> Step:
+        """Note a step, of known path, that is recorded for the first time."""
+        once = self.once
+        if len(once) >= _MOST_ONCE:
+            once.clear()
+        once.add(step.path)
+        return step
+
+    def enter(self, step: Step) -> Step:
+        """Put a finished step into its parent, see `hang`."""
         parent = step.parent
-        step.path = path = hash((parent.path, step.key))
-        if path not in self.once:
-            if len(self.once) >= _MOST_ONCE:
-                self.once.clear()
-            self.once.add(path)
-            return step
         self.steps += 1  # may lose a count to another thread: it is only a bound
         if self.steps > config.max_steps:
             self.clear()
@@ -182,11 +189,12 @@ class Trace:
         miss: the first step that had to be made for this trace, for explain.
         capture: what is learnt while this trace is recorded to be replayed (see `capture`).
         paths: where in its outermost module each running module is, as far as was asked.
+        last_path: the outermost and innermost module that were asked for last, and the answer.
     """
 
     __slots__ = (
         "cur", "grad", "leaves", "vals", "numbers", "owners", "freed", "nodes", "parent", "python",
-        "miss", "trie", "inference", "capture", "paths",
+        "miss", "trie", "inference", "capture", "paths", "last_path",
     )  # fmt: skip
 
     def __init__(self, trie: Trie, grad: bool = True, parent: Trace | None = None) -> None:
@@ -205,16 +213,21 @@ class Trace:
         self.inference = False
         self.capture: Any = None
         self.paths: dict[tuple[Any, Any], str] = {}
+        self.last_path: tuple[Any, Any, str] = None, None, ""
 
     def module_path(self) -> str:
         """The dotted path of the innermost running module, from the outermost one."""
         modules = state.modules
         if len(modules) < 2:
             return ""
+        root, inner, path = self.last_path
+        if modules[0] is root and modules[-1] is inner:
+            return path
         ends = modules[0], modules[-1]
         path = self.paths.get(ends)
         if path is None:
             path = self.paths[ends] = frames.module_path(*ends)
+        self.last_path = *ends, path
         return path
 
     def enter(self, value: Value) -> int:
@@ -358,7 +371,7 @@ class Trace:
         """Hang a step like others under the current position (which it does not move)."""
         cur = self.cur
         step = _new(Step)
-        step.next, step.programs, step.jumps, step.last = _none, {}, None, nowhere
+        step.next, step.programs, step.jumps, step.last = _none, _none, None, nowhere
         step.parent, step.key = cur, key
         step.kernel, step.refs, step.args = template.kernel, refs, template.args
         step.wrap, step.views, step.wrt = template.wrap, template.views, template.wrt
@@ -371,13 +384,13 @@ class Trace:
         step.numbers = tuple(range(nnum, step.nnum)) if template.n_numbers else ()
         step.depth, step.inputs = depth, cur.inputs
         step.place, step.module_path = place, module_path
+        trie = self.trie
+        step.path = path = hash((cur.path, key))
         if self.miss is None:
             self.miss = step
-            return self.trie.hang(step)
-        step = self.trie.hang(step)
-        if cur.last is not step:
+        elif path not in trie.once:
             step.key = None  # nobody will look for it
-        return step
+        return trie.enter(step) if path in trie.once else trie.meet(step)
 
     def results(self, step: Step) -> list[Value]:
         """New values for what a step yields."""

@@ -169,7 +169,7 @@ def _again(
     if trace.parent is None and trace.cur.depth >= trace.trie.budget():
         return None
     return trace.extend(
-        template, key, refs, user_place(), trace.module_path(), trace.cur.depth + 1
+        template, key, refs, user_place(3), trace.module_path(), trace.cur.depth + 1
     )
 
 
