@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .parts import Part
 
@@ -220,7 +221,12 @@ def products_added(fn: Callable[..., tuple]) -> Callable[..., tuple]:
 @lru_cache(64)
 def zeros(shape: tuple[int, ...], dtype: Any, device: Any) -> jax.Array:
     """The total of nothing."""
-    return jnp.zeros(shape, dtype, device=device)
+    return _sent(shape, dtype, device)
+
+
+def _sent(shape: tuple[int, ...], dtype: Any, device: Any) -> jax.Array:
+    # Sent, not made there: nothing is compiled for it.
+    return jax.device_put(np.zeros(shape, dtype), device)
 
 
 class Arenas:
@@ -247,7 +253,7 @@ class Arenas:
         """An arena; what is in it is left from earlier."""
         arena = self._free.pop((row, capacity, device), None)
         if arena is None:
-            return jnp.zeros((capacity, *row[0]), row[1], device=device)
+            return _sent((capacity, *row[0]), row[1], device)
         self._bytes -= arena.nbytes
         return arena
 
