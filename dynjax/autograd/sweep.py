@@ -113,9 +113,9 @@ class _Sweep:
         step = start
         while step.parent is not None and pending:
             if step.kernel is None or (step.kinds and step.kind.leaf):
-                if step.kind is not None and step.base in pending:
-                    kind = step.kind.with_grad(False, False)
-                    leaves.append((step.base, pending.pop(step.base), kind))
+                for idx, kind in enumerate(step.kinds, step.base):
+                    if idx in pending:
+                        leaves.append((idx, pending.pop(idx), kind.with_grad(False, False)))
             elif step.wrt:
                 given = tuple([k for k in range(len(step.kinds)) if step.base + k in pending])
                 if given:
