@@ -103,7 +103,8 @@ class RuleOptimizer(Optimizer):
     @staticmethod
     def _rule(p: Any, g: Any, s: SimpleNamespace, n: SimpleNamespace, f: SimpleNamespace) -> Any:
         """The parameter's new value from its value, gradient, state (to be changed), numbers and
-        flags; arrays and numbers of the real type that is computed in."""
+        flags; arrays and numbers of the real type that is computed in. `f` also tells whether there
+        is weight decay, the parameter's type and those in which its state is `stored`."""
         raise NotImplementedError
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -207,7 +208,9 @@ def _one(cls: type[RuleOptimizer], names: tuple[str, ...]) -> Callable[..., tupl
     @partial(jax.jit, static_argnames=("statics",))
     def one(param: Any, grad: Any, state: list[Any], numbers: dict[str, Any], statics: tuple):
         maximize, decayed, *flags = statics
-        f = SimpleNamespace(decayed=decayed, dtype=param.dtype, **dict(zip(cls._flags, flags)))
+        stored = {name: x.dtype for name, x in zip(names, state, strict=True)}
+        flags = dict(zip(cls._flags, flags, strict=True))
+        f = SimpleNamespace(decayed=decayed, dtype=param.dtype, stored=stored, **flags)
         real = jnp.finfo(computing_dtype(param.dtype)).dtype
         n = SimpleNamespace(**{name: x.astype(real) for name, x in numbers.items()})
 
@@ -223,7 +226,7 @@ def _one(cls: type[RuleOptimizer], names: tuple[str, ...]) -> Callable[..., tupl
         p, g = enter(param), enter(-grad if maximize else grad)
         s = SimpleNamespace(**{name: enter(x) for name, x in zip(names, state, strict=True)})
         p = cls._rule(p, g, s, n, f)
-        new = [leave(getattr(s, name), x.dtype) for name, x in zip(names, state, strict=True)]
+        new = [leave(getattr(s, name), dtype) for name, dtype in stored.items()]
         return leave(p, param.dtype), *new
 
     one.__name__ = cls.__name__.lower()

@@ -199,29 +199,29 @@ def _recorded(name: str, fn: Callable[..., tuple], tensors: Sequence[Tensor]) ->
 def _direction(state: dict[str, Any], grad: Tensor, most: int) -> Tensor:
     """The estimated inverse Hessian times the negative gradient.
 
-    The history is filled up with zeros, which change nothing, to a power of two, so that few
+    The history is filled up with zeros, which change nothing, to a power of four, so that few
     programs exist.
     """
-    known = len(state["ro"])
-    size = min(1 << max(known - 1, 0).bit_length(), most) if known else 0
-    no_change, no_weight = zeros_like(grad), from_host(np.zeros((), grad.dtype.np), grad.device)
+    known, size = len(state["ro"]), min(4, most)
+    while size < known:
+        size = min(4 * size, most)
     scale = state["H_diag"]
     if not isinstance(scale, Tensor):
-        scale = from_host(np.array(scale, grad.dtype.np), grad.device)
+        scale = _constant(grad, scale, ())
     changes = [
         tensor
-        for name, none in (("old_dirs", no_change), ("old_stps", no_change), ("ro", no_weight))
-        for tensor in (*state[name], *[none] * (size - known))
+        for name, shape in (("old_dirs", grad.shape), ("old_stps", grad.shape), ("ro", ()))
+        for tensor in (*(_constant(grad, 0, shape) for _ in range(size - known)), *state[name])
     ]
-    direction, *weights = _recorded("lbfgs_direction", _two_loops, [grad, scale, *changes])
-    state.setdefault("al", [None] * most)[:known] = weights[:known]
-    return direction
+    return _recorded("lbfgs_direction", _two_loops, [grad, scale, *changes])[0]
+
+
+def _constant(like: Tensor, value: float, shape: Sequence[int]) -> Tensor:
+    return from_host(np.full(shape, value, like.dtype.np), like.device)
 
 
 def _two_loops(grad: Any, scale: Any, *changes: Any) -> tuple:
     size = len(changes) // 3
-    if not size:
-        return (-grad * scale,)
     y, s, ro = (jnp.stack(changes[k * size : (k + 1) * size]) for k in range(3))
 
     def back(q: Any, one: tuple) -> tuple:
@@ -234,8 +234,7 @@ def _two_loops(grad: Any, scale: Any, *changes: Any) -> tuple:
         return r + s * (weight - jnp.vdot(y, r) * ro), None
 
     q, weights = jax.lax.scan(back, -grad, (y, s, ro), reverse=True)
-    direction, _ = jax.lax.scan(forth, q * scale, (y, s, ro, weights))
-    return direction, *weights
+    return (jax.lax.scan(forth, q * scale, (y, s, ro, weights))[0],)
 
 
 def _gather(*grads: Any) -> tuple:

@@ -100,7 +100,8 @@ class NAdam(RuleOptimizer):
             p = p * n.decay
         elif f.decayed:
             g = g + n.weight_decay * p
-        s.mu_product = s.mu_product * n.mu
+        stored = f.stored["mu_product"]
+        s.mu_product = (s.mu_product.astype(stored) * n.mu.astype(stored)).astype(n.mu.dtype)
         s.exp_avg = s.exp_avg + n.weight1 * (g - s.exp_avg)
         s.exp_avg_sq = n.beta2 * s.exp_avg_sq + n.weight2 * g * g
         denominator = jnp.sqrt(s.exp_avg_sq / n.correction2) + n.eps
