@@ -45,10 +45,11 @@ _LISTS: dict[str, dict[str, str]] = {
             "acos asin binary_cross_entropy_with_logits cdist cosh cosine_embedding_loss "
             "cosine_similarity cross_entropy cross_entropy_of_probabilities cumprod cumsum dist "
             "erfinv exp expm1 group_norm hinge_embedding_loss huber_loss kl_div l1_loss "
-            "layer_norm linalg_matrix_norm log log10 log1p log2 log_softmax "
-            "logsumexp margin_ranking_loss mse_loss multi_margin_loss multilabel_margin_loss "
-            "nll_loss norm pdist poisson_nll_loss pow_float pow_scalar pow_tensor prod reciprocal renorm rms_norm rsqrt sinh "
-            "smooth_l1_loss soft_margin_loss softmax softplus sum tan triplet_margin_loss vector_norm"
+            "layer_norm linalg_matrix_norm log log10 log1p log2 log_softmax logsumexp "
+            "margin_ranking_loss mse_loss multi_margin_loss multilabel_margin_loss nll_loss "
+            "norm pdist poisson_nll_loss pow_float pow_scalar pow_tensor prod reciprocal renorm "
+            "rms_norm rsqrt sinh smooth_l1_loss soft_margin_loss softmax softplus sum tan "
+            "triplet_margin_loss vector_norm"
         ),
         WIDEST: "addcdiv addcmul atan2 bilinear cross dot grid_sampler index_put scatter_add vdot",
     },
