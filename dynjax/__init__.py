@@ -11,6 +11,7 @@ from .core.collector import Unhurried as _Unhurried
 
 with _Unhurried():  # a third of the time it takes to import
     from . import (
+        amp,
         autograd,
         backends,
         cuda,
@@ -23,6 +24,19 @@ with _Unhurried():  # a third of the time it takes to import
         signal,
         special,
     )
+from .amp.autocast_mode import autocast
+from .autograd import mixed as _mixed
+from .autograd.mixed import (
+    autocast_decrement_nesting,
+    autocast_increment_nesting,
+    clear_autocast_cache,
+    get_autocast_dtype,
+    is_autocast_cache_enabled,
+    is_autocast_enabled,
+    set_autocast_cache_enabled,
+    set_autocast_dtype,
+    set_autocast_enabled,
+)
 from .autograd.modes import (
     enable_grad,
     inference_mode,
@@ -80,7 +94,7 @@ from .tensor.tensor import Tensor
 
 bool, int, float = _dtypes.bool, _dtypes.int, _dtypes.float
 newaxis = None
-globals().update(_NAMES["torch"])
+globals().update(_NAMES["torch"], **_mixed.OLD_NAMES)
 
 
 def __getattr__(name: str) -> object:

@@ -14,6 +14,7 @@ from ..engine.trace import eager_trie, state
 from ..engine.value import Value
 from ..tensor.storage import write
 from ..tensor.tensor import Tensor, value_of, wrap
+from .mixed import graded
 from .node import FREED, OUTSIDE, AccumulateGrad, FreedTape, Node, node_of
 from .sweep import jump_from
 
@@ -422,7 +423,7 @@ class _mode:
 
     def __enter__(self) -> None:
         self.prev = state.trace.grad
-        state.trace.grad = self.mode
+        state.trace.grad = graded(self.prev, self.mode)
 
     def __exit__(self, *exc: Any) -> None:
         state.trace.grad = self.prev

@@ -180,7 +180,7 @@ class Function(FunctionCtx, metaclass=_FunctionMeta):
     def apply(cls, *args: Any) -> Any:
         """Run forward, and hang backward on the tape."""
         ctx = FunctionCtx()
-        recording = state.trace.grad
+        recording = bool(state.trace.grad)
         ctx.needs_input_grad = tuple(
             recording and isinstance(a, Tensor) and a.requires_grad for a in args
         )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ..engine.trace import state
+from .mixed import graded
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -62,8 +63,8 @@ class no_grad(_Mode):
 
     def __enter__(self) -> None:
         trace = state.trace
-        self.prev = trace.grad
-        trace.grad = False
+        self.prev = mode = trace.grad
+        trace.grad = False if mode.__class__ is bool else graded(mode, False)
 
     def __exit__(self, *exc: Any) -> None:
         state.trace.grad = self.prev
@@ -74,8 +75,8 @@ class enable_grad(no_grad):
 
     def __enter__(self) -> None:
         trace = state.trace
-        self.prev = trace.grad
-        trace.grad = True
+        self.prev = mode = trace.grad
+        trace.grad = True if mode.__class__ is bool else graded(mode, True)
 
 
 class set_grad_enabled(_Mode):
@@ -88,14 +89,14 @@ class set_grad_enabled(_Mode):
     def __init__(self, mode: bool) -> None:
         self.prev = state.trace.grad
         self.mode = mode
-        state.trace.grad = bool(mode)
+        state.trace.grad = graded(self.prev, bool(mode))
 
     def __call__(self, func: F) -> F:
         state.trace.grad = self.prev
         return super().__call__(func)
 
     def __enter__(self) -> None:
-        state.trace.grad = bool(self.mode)
+        state.trace.grad = graded(state.trace.grad, bool(self.mode))
 
     def __exit__(self, *exc: Any) -> None:
         state.trace.grad = self.prev
@@ -128,7 +129,7 @@ class inference_mode(_Mode):
         trace = state.trace
         self.prev = trace.grad, trace.inference
         if self.mode:
-            trace.grad = False
+            trace.grad = graded(trace.grad, False)
         trace.inference = bool(self.mode)
 
     def __exit__(self, *exc: Any) -> None:
@@ -140,7 +141,7 @@ class inference_mode(_Mode):
 
 def is_grad_enabled() -> bool:
     """Whether operations are recorded on the tape now."""
-    return state.trace.grad
+    return bool(state.trace.grad)
 
 
 def is_inference_mode_enabled() -> bool:

@@ -110,8 +110,8 @@ def _reached(
                 for i in wrt:
                     reached.add(refs[i])
                 frees.update(range(base, step.n))
-        elif base in reached and kind is not None and (kind.leaf or step.kernel is None):
-            targets.append((base, kind))
+        elif kind is not None and (kind.leaf or step.kernel is None):
+            targets += [(i, k) for i, k in enumerate(step.kinds, base) if i in reached]
         step = step.parent
     return targets, frees
 

@@ -175,7 +175,8 @@ class Trace:
 
     Attributes:
         cur: the position in the trie.
-        grad: whether the tape is recorded (PyTorch's grad mode).
+        grad: whether the tape is recorded (PyTorch's grad mode): a bool, or an object of that truth
+            that stands for another mode too.
         leaves: values that entered from outside, in order, with their indices.
         vals: values that steps produced; strong references, so that at a flush the reference
             count says which of them anybody else still holds.
@@ -475,7 +476,7 @@ class State(threading.local):
     @property
     def grad_enabled(self) -> bool:
         """PyTorch's grad mode."""
-        return self.trace.grad
+        return bool(self.trace.grad)
 
     @grad_enabled.setter
     def grad_enabled(self, mode: bool) -> None:

@@ -23,7 +23,7 @@ from ..core import dtypes
 from ..engine.kernel import Kernel, Rows, kernels
 from ..engine.random import default_generator, make_key
 from ..engine.trace import Step, Template, Trace, runner, state
-from ..engine.value import Kind, Value, concrete
+from ..engine.value import Kind, Value, concrete, kind_of
 from ..tensor.storage import ViewStep
 from ..tensor.tensor import Tensor as TensorHandle
 from ..tensor.tensor import value_of, wrap
@@ -50,6 +50,7 @@ from .kinds import (
     typed,
     wrong_type,
 )
+from .precision import conversions
 
 SAME, PROMOTE, FLOAT = "same", "promote", "float"
 
@@ -182,7 +183,9 @@ class Op:
         plan: list[tuple],
         numbers: list[Any],
     ) -> Step:
-        kernel, structure = self._kernel(shape_key, values, plan, numbers)
+        mode = trace.grad
+        casts = None if mode.__class__ is bool else conversions(self.name, mode, values)
+        kernel, structure = self._kernel(shape_key, values, plan, numbers, casts)
         refs = tuple([trace.ref(v) for v in values])
         grad = trace.grad and self.differentiable
         step = trace.add(key, kernel, refs, values, grad, args=self._describe(plan))
@@ -193,10 +196,20 @@ class Op:
         return step
 
     def _kernel(
-        self, shape_key: tuple, values: list[Value], plan: list[tuple], numbers: list[Any]
+        self,
+        shape_key: tuple,
+        values: list[Value],
+        plan: list[tuple],
+        numbers: list[Any],
+        casts: tuple[Any, ...] | None = None,
     ) -> tuple[Kernel, Callable | None]:
-        """The kernel of a call, and the sequence type of its results (None for one result)."""
-        kernel_key = (self, dtypes.get_default_dtype(), shape_key)
+        """The kernel of a call, and the sequence type of its results (None for one result).
+
+        Args:
+            casts: the types that autocast converts arguments to first.
+        """
+        types = dtypes.get_default_dtype()
+        kernel_key = (self, types if casts is None else (types, casts), shape_key)
         grad_name = self.grad_name
         if callable(grad_name):
             grad_name = grad_name(self._arguments(plan, values))
@@ -208,8 +221,18 @@ class Op:
         ):
             saves = "number"
 
+        def converted() -> Callable:
+            stand_ins = [
+                v if to is None else concrete(None, kind_of(v.kind.shape, to, v.kind.device))
+                for v, to in zip(values, casts, strict=True)
+            ]
+            body, n = self._body(stand_ins, plan, made), len(values)
+            return lambda *args: body(
+                *(x if to is None else x.astype(to.np) for x, to in zip(args, casts)), *args[n:]
+            )
+
         def make() -> Kernel:
-            fn = self._body(values, plan, made)
+            fn = self._body(values, plan, made) if casts is None else converted()
             kinds = tuple(int if isinstance(n, int) else float for n in numbers)
             avals = [jax.ShapeDtypeStruct(v.kind.shape, v.kind.dtype.np) for v in values]
             kernel = Kernel(
