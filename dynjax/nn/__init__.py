@@ -31,6 +31,8 @@ from .pooling import *  # noqa: F403
 from .pooling import __all__ as _pooling
 from .recurrent import *  # noqa: F403
 from .recurrent import __all__ as _recurrent
+from .recurrent_cells import *  # noqa: F403
+from .recurrent_cells import __all__ as _recurrent_cells
 from .sparse import *  # noqa: F403
 from .sparse import __all__ as _sparse
 from .unpooling import *  # noqa: F403
@@ -60,6 +62,7 @@ __all__ = [
     *_padding,
     *_pooling,
     *_recurrent,
+    *_recurrent_cells,
     *_sparse,
     *_unpooling,
     *_vision,

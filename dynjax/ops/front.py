@@ -168,9 +168,7 @@ def _again(
         return None
     if trace.parent is None and trace.cur.depth >= trace.trie.budget():
         return None
-    return trace.extend(
-        template, key, refs, user_place(), trace.module_path(), trace.cur.depth + 1
-    )
+    return trace.extend(template, key, refs, user_place(), trace.module_path(), trace.cur.depth + 1)
 
 
 def _learn(op: Any, like: Hashable, result: Any) -> Any:
