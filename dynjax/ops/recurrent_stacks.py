@@ -20,7 +20,6 @@ from .scatter import index_select
 from .shape import cat, stack
 from .splits import unbind
 
-
 _SETTINGS = ("has_biases", "num_layers", "dropout", "train", "bidirectional")
 
 

@@ -4,6 +4,7 @@
 samples, `build` makes the module of one for both, with the same state.
 """
 
+import dataclasses
 import re
 import warnings
 from contextlib import contextmanager
@@ -53,7 +54,7 @@ def _leaf(x):
     if isinstance(x, torch.device) or x == "cpu":
         return None
     if type(x).__name__ == "LinearCrossEntropyOptions":
-        return dynjax.nn.LinearCrossEntropyOptions(**vars(x))
+        return dynjax.nn.LinearCrossEntropyOptions(**dataclasses.asdict(x))
     return leaf_to_dynjax(x)
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from tests.parity.scenarios import attempt, plain
 
 import dynjax
+from tests.parity.scenarios import attempt, plain
 
 torch = pytest.importorskip("torch")
 
