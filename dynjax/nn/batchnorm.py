@@ -13,7 +13,7 @@ from . import init
 from .module import Module, member
 from .parameter import empty_parameter, filled
 
-__all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
+__all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"]
 
 
 def _counter(device: Any = None) -> Tensor:
@@ -174,3 +174,58 @@ class BatchNorm3d(_BatchNorm):
     def _check_input_dim(self, input: Tensor) -> None:
         if len(input.shape) != 5:
             raise ValueError(f"expected 5D input (got {len(input.shape)}D input)")
+
+
+class SyncBatchNorm(_BatchNorm):
+    """`BatchNorm1d` for any number of dimensions from two on; of one process, as PyTorch's is.
+
+    Args:
+        process_group: accepted and kept.
+        num_features, eps, momentum, affine, track_running_stats, device, dtype, bias: as of
+            `BatchNorm1d`.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        process_group: Any = None,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(
+            num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias
+        )
+        self.process_group = process_group
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if len(input.shape) < 2:
+            raise ValueError(f"expected at least 2D input (got {len(input.shape)}D input)")
+        if input.shape[1] == 0:
+            raise ValueError("SyncBatchNorm number of input channels should be non-zero")
+
+    @classmethod
+    def convert_sync_batchnorm(cls, module: Module, process_group: Any = None) -> Module:
+        """Put a SyncBatchNorm in the place of each BatchNorm below, and return the module."""
+        result = module
+        if isinstance(module, _BatchNorm):
+            result = cls(
+                module.num_features,
+                module.eps,
+                module.momentum,
+                module.affine,
+                module.track_running_stats,
+                process_group,
+                bias=module.bias is not None,
+            )
+            result._parameters.update(module._parameters)
+            result._buffers.update(module._buffers)
+            result.training = module.training
+        for name, child in module.named_children():
+            result.add_module(name, cls.convert_sync_batchnorm(child, process_group))
+        return result

@@ -12,7 +12,7 @@ from . import init
 from .module import Module, member
 from .parameter import empty_parameter
 
-__all__ = ["GroupNorm", "LayerNorm", "LocalResponseNorm", "RMSNorm"]
+__all__ = ["CrossMapLRN2d", "GroupNorm", "LayerNorm", "LocalResponseNorm", "RMSNorm"]
 
 
 def _as_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
@@ -40,6 +40,27 @@ class LocalResponseNorm(Module):
 
     def extra_repr(self) -> str:
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
+
+
+class CrossMapLRN2d(LocalResponseNorm):
+    """`LocalResponseNorm` of (N, C, H, W) over the channels at most `(size - 1) // 2` away."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise.
+
+        Raises:
+            RuntimeError: another number of dimensions.
+        """
+        if input.dim() != 4:
+            raise RuntimeError(
+                f"CrossMapLRN2d: Expected input to be 4D, got {input.dim()}D instead."
+            )
+        near, channels = (self.size - 1) // 2, input.shape[1]
+        squares = F.pad(input.square(), (0, 0, 0, 0, near, near))
+        total = squares[:, :channels]
+        for k in range(1, 2 * near + 1):
+            total = total + squares[:, k : k + channels]
+        return input / (self.k + self.alpha / self.size * total) ** self.beta
 
 
 class LayerNorm(Module):

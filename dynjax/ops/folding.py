@@ -119,9 +119,7 @@ def _col2im(
 ):
     """`nn.functional.fold`."""
     size = _pair(output_size, "output_size")
-    settings = kernel, dilation, padding, stride = _settings(
-        kernel_size, dilation, padding, stride
-    )
+    settings = kernel, dilation, padding, stride = _settings(kernel_size, dilation, padding, stride)
     words = "for input with possibly 0 batch size and non-zero dimensions for input"
     columns = _batched(input, 3, words)
     if columns.shape[1] % math.prod(kernel):
@@ -232,8 +230,7 @@ def channel_shuffle(input: Tensor, groups: Int):
         )
     if groups <= 0:
         raise RuntimeError(
-            "Number of groups to divide channels in must be positive. Value of groups:"
-            f"{groups}"
+            f"Number of groups to divide channels in must be positive. Value of groups:{groups}"
         )
     n, channels, *rest = input.shape
     if channels % groups:

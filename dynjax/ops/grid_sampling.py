@@ -168,9 +168,7 @@ def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corner
     """
     name = "nn.functional.grid_sample(): expected"
     if mode not in _MODES:
-        raise ValueError(
-            f"{name} mode to be 'bilinear', 'nearest' or 'bicubic', but got: '{mode}'"
-        )
+        raise ValueError(f"{name} mode to be 'bilinear', 'nearest' or 'bicubic', but got: '{mode}'")
     if padding_mode not in _PADDINGS:
         raise ValueError(
             f"{name} padding_mode to be 'zeros', 'border', or 'reflection', but got: "

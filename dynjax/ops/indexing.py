@@ -73,9 +73,7 @@ def rows_at_hand(input: Any, basic: tuple) -> Any:
         return None
     if value.array is None or isinstance(value.array, jax.core.Tracer):
         return None
-    part = np.asarray(
-        np.asarray(value.array)[tuple([_numpy_item(item) for item in basic])]
-    )
+    part = np.asarray(np.asarray(value.array)[tuple([_numpy_item(item) for item in basic])])
     rows = wrap(concrete(part, kind_of(part.shape, kind.dtype, kind.device)))
     attach_known(input, rows, OPS["basic_index"].later_view(kind, basic))
     return rows

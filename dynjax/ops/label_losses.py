@@ -100,8 +100,7 @@ def _multilabel_margin_loss(input: Tensor, target: Tensor, reduction: Str):
     x = _rows(input, target, "multilabel_margin_loss_forward_out_frame")
     if target.size != input.size or (input.ndim == 2 and target.shape != input.shape):
         raise RuntimeError(
-            f"inconsistent target size: {list(target.shape)} for input of size: "
-            f"{list(input.shape)}"
+            f"inconsistent target size: {list(target.shape)} for input of size: {list(input.shape)}"
         )
     labels = target.reshape(x.shape)
     listed = jnp.cumprod(labels >= 0, 1).astype(bool)  # up to the first negative one

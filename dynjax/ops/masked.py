@@ -176,9 +176,7 @@ def _spread(input, dim, unbiased, correction, keepdim, dtype, mask):
 
 
 @composite(**_MASKED)
-def var(
-    input, dim=None, unbiased=None, *, correction=None, keepdim=False, dtype=None, mask=None
-):
+def var(input, dim=None, unbiased=None, *, correction=None, keepdim=False, dtype=None, mask=None):
     """The variance along `dim` of the elements that `mask` keeps.
 
     Args:
@@ -189,9 +187,7 @@ def var(
 
 
 @composite(**_MASKED)
-def std(
-    input, dim=None, unbiased=None, *, correction=None, keepdim=False, dtype=None, mask=None
-):
+def std(input, dim=None, unbiased=None, *, correction=None, keepdim=False, dtype=None, mask=None):
     """The standard deviation along `dim` of the elements that `mask` keeps; as `var`."""
     return _spread(input, dim, unbiased, correction, keepdim, dtype, mask).sqrt()
 

@@ -555,9 +555,7 @@ def sum_to_size(input, *size):
     """
     size = tuple(size[0]) if len(size) == 1 and not isinstance(size[0], int) else size
     extra = input.ndim - len(size)
-    fits = extra >= 0 and all(
-        n in (1, m) for n, m in zip(size, input.shape[extra:], strict=True)
-    )
+    fits = extra >= 0 and all(n in (1, m) for n, m in zip(size, input.shape[extra:], strict=True))
     if not fits:
         raise RuntimeError(
             f"size {{{list(size)}}} is not expandable to size {{{list(input.shape)}}}."

@@ -143,9 +143,7 @@ def _fractional(
     dims = len(output_size)
     name = f"fractional_max_pool{dims}d"
     if len(kernel_size) != dims:
-        raise RuntimeError(
-            f"{name}: kernel_size must either be a single Int or tuple of Ints"
-        )
+        raise RuntimeError(f"{name}: kernel_size must either be a single Int or tuple of Ints")
     if input.ndim not in (dims + 1, dims + 2) or 0 in input.shape[-dims - 1 :]:
         raise RuntimeError(
             f"{name}: Expected {dims + 1}D or {dims + 2}D tensor with non-empty dimensions, but "
@@ -202,9 +200,7 @@ def _declare_fractional(dims: int) -> None:
             return (value,) * dims if isinstance(value, (int, float)) else tuple(value)
 
         if output_size is None and output_ratio is None:
-            raise ValueError(
-                f"{name} requires specifying either an output_size or an output_ratio"
-            )
+            raise ValueError(f"{name} requires specifying either an output_size or an output_ratio")
         if output_size is None:
             ratios = each(output_ratio)
             if len(ratios) != dims:

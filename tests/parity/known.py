@@ -31,3 +31,6 @@ KNOWN: dict[tuple[str, str], str] = {
     ("split_with_sizes_copy", "out"): _NO_RESULT,
     ("unbind_copy", "out"): _NO_RESULT,
 }
+
+# The same of layers: `(entry, check)`.
+KNOWN_MODULES: dict[tuple[str, str], str] = {}

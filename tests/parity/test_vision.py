@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import dynjax
-from tests.parity.test_nn import attempt, plain
+from tests.parity.scenarios import attempt, plain
 
 torch = pytest.importorskip("torch")
 
