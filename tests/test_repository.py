@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from dynjax.engine.executor import flush, programs
+from dynjax.engine.executor import flush
+from dynjax.engine.programs import programs
 from dynjax.engine.trace import lazy_trie, state
 
 ROOT = Path(__file__).parents[1]

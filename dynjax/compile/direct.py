@@ -20,9 +20,10 @@ import numpy as np
 
 from ..autograd.node import FreedTape, Node, leaf_node
 from ..core.config import config
-from ..engine.executor import Program, Vectors, first_run, programs, settle
+from ..engine.executor import settle
 from ..engine.explain import report
-from ..engine.pack import Joined, Pack, one_after_another, worth_joining
+from ..engine.pack import Joined, Pack, Vectors, one_after_another, worth_joining
+from ..engine.programs import Program, first_run, programs
 from ..engine.trace import state
 from ..engine.value import Value, concrete
 from ..tensor.storage import refresh, replace, share

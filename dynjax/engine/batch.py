@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from . import rows
-from .executor import compile_ahead
 from .lower import Lowered
+from .programs import compile_ahead
 from .schedule import GAIN, NotWorthIt, ProgramOf, Schedule, unable
 
 

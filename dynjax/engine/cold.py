@@ -26,19 +26,10 @@ from ..core.config import config
 from ..core.devices import jax_default
 from . import cache, explain
 from .batch import GAIN, Batched, NotWorthIt
-from .executor import (
-    POLICIES,
-    Plan,
-    Program,
-    compile_whole,
-    first_run,
-    flush,
-    interpret,
-    programs,
-    vectors,
-)
+from .executor import POLICIES, Plan, compile_whole, flush, interpret, vectors
 from .lower import Lowered
 from .parts import Dictionary, Part, Parted
+from .programs import Program, first_run, programs
 from .trace import Step, Trace
 
 _SHORTEST = 24  # kernels, below which a trace is compiled whole unless all its parts are at hand

@@ -6,27 +6,23 @@ a function from a plan to a program. `POLICIES` names them, `config.policy` choo
 
 from __future__ import annotations
 
-import os
-import threading
-import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import repeat, starmap
 from sys import getrefcount
 from typing import Any
 
 import jax
 import jax.core
-import jax.numpy as jnp
 import numpy as np
 
 from ..core.collector import Unhurried
 from ..core.config import config
 from ..core.devices import jax_default
-from . import cache, explain
+from . import explain
 from .lower import Lowered, lower
 from .pack import Pack, Vectors, joined, vectors
+from .programs import Program, first_run, programs
 from .trace import Step, Trace, eager_trie, path_of, runner, state
 from .value import Value, concrete
 
@@ -41,36 +37,6 @@ _set_trace = Value.trace.__set__
 _set_joined = Pack.array.__set__
 _LONE_ARRAY = 3  # Value.array, the list of arguments, getrefcount's argument
 _SEEN = -2  # the index of a value on the host that a program was given before
-
-
-class Program:
-    """A compiled computation.
-
-    Attributes:
-        run: the function, taking leaf arrays, then the floats and ints if there are any; compiles
-            when first called.
-        donate: positions of arguments that it consumes.
-        seconds: what compiling took, None before.
-        left: runs after which the policy is asked again; below zero, never.
-        joined: whether small results leave joined, as the plan says.
-        jitted: until it has run, what to compile should that be done ahead (see `compile_ahead`).
-        ahead: seconds that this took.
-    """
-
-    __slots__ = ("run", "donate", "seconds", "left", "joined", "jitted", "ahead")
-
-    def __init__(
-        self,
-        run: Callable[..., Sequence[Any]],
-        donate: tuple[int, ...] = (),
-        seconds: float | None = None,
-        left: int = -1,
-        joined: bool = True,
-    ) -> None:
-        self.run, self.donate, self.seconds = run, donate, seconds
-        self.left, self.joined = left, joined
-        self.jitted: Any = None
-        self.ahead = 0.0
 
 
 class Plan:
@@ -88,7 +54,8 @@ class Plan:
 
     def __init__(self, lowered: Lowered, wanted: Sequence[int]) -> None:
         self.lowered = lowered
-        self.policy = _policy(lowered)
+        self._whole: Lowered | None = None
+        self.policy = self._policy()
         self.joined = joined(lowered)
         if self.policy == "interpret" or not self.joined.groups:
             self.joined = None
@@ -113,7 +80,6 @@ class Plan:
         self.vectors = Vectors()
         self.parted_runs = 0
         self.parted: Any = None
-        self._whole: Lowered | None = None
 
     @property
     def whole(self) -> Lowered:
@@ -122,6 +88,24 @@ class Plan:
             with Unhurried():
                 self._whole = self.lowered.written_out()
         return self._whole
+
+    def _policy(self) -> str:
+        """The policy in force, but never a whole compile that takes minutes.
+
+        XLA's CPU computes a chain of cheap operations again for each of its results, in code of
+        quadratic length: 200 sines whose values are all kept compile for 27 s, 32 ms if only the
+        last is. A graph kept for a later backward is such a chain.
+        """
+        if len(self.lowered.results) <= config.max_results:
+            return config.policy
+        lowered = self.whole
+        kept = set(lowered.results)
+        first, chained = len(lowered.leaves), 0
+        read = {r for _, refs, _ in lowered.program for r in refs}
+        for kernel, _, _ in lowered.program:
+            chained += len(kernel.out_avals) == 1 and first in kept and first in read
+            first += len(kernel.out_avals)
+        return "interpret" if chained > config.max_results else config.policy
 
     def usable(self, donate: tuple[int, ...]) -> tuple[int, ...]:
         """Of arguments to donate, those that a result can overwrite; JAX warns of others."""
@@ -140,35 +124,6 @@ class Plan:
     def key(self, donate: tuple[int, ...]) -> Hashable:
         """What the whole program is known by."""
         return self.lowered.key, self.usable(donate), self.joined
-
-
-class ProgramCache:
-    """Compiled programs by what they compute, bounded: least recently used goes."""
-
-    def __init__(self) -> None:
-        self.programs: OrderedDict[Hashable, Program] = OrderedDict()
-        self.lock = threading.Lock()
-
-    def get(self, key: Hashable, make: Callable[[], Program]) -> Program:
-        with self.lock:
-            program = self.programs.get(key)
-            if program is not None:
-                self.programs.move_to_end(key)
-                return program
-        program = make()
-        with self.lock:
-            self.programs[key] = program
-            while len(self.programs) > config.max_programs:
-                self.programs.popitem(last=False)
-        return program
-
-    def peek(self, key: Hashable) -> Program | None:
-        """The program of this key that has been compiled, if there is one."""
-        program = self.programs.get(key)
-        return program if program is not None and program.seconds is not None else None
-
-
-programs = ProgramCache()
 
 
 def flush() -> None:
@@ -386,52 +341,6 @@ def _call(
             _commit(live, sink[0], *prepared)
 
 
-def first_run(program: Program, arrays: Sequence[Any]) -> Sequence[Any]:
-    """Run a program that has yet to be compiled; returns its results.
-
-    Compiling takes long enough to be interrupted, so it is given copies of what it may donate.
-    """
-    given = list(arrays)
-    with jax.enable_x64(True), cache.persisting():
-        for k in program.donate:
-            given[k] = jnp.array(given[k], copy=True)
-        began = time.perf_counter()
-        results = program.run(*given)
-        program.seconds = time.perf_counter() - began
-    return results
-
-
-def compile_ahead(programs: Sequence[tuple[Program, Sequence[Any]]]) -> None:
-    """Compile programs that have not run yet, at once on all processors.
-
-    What fails is left: it fails again, with what is known there, where it runs.
-
-    Args:
-        programs: each with the shapes and types of its arguments, or arguments.
-    """
-
-    def one(program: Program, given: Sequence[Any]) -> None:
-        began = time.perf_counter()
-        with jax.enable_x64(True), cache.persisting():
-            program.jitted.lower(*given).compile()
-        program.ahead = time.perf_counter() - began
-
-    workers = min(len(programs), _processors())
-    if workers < 2:
-        return
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="dynjax compiles")
-    try:
-        wait([pool.submit(one, *each) for each in programs])
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _processors() -> int:
-    """How many processors this process may use."""
-    known = getattr(os, "sched_getaffinity", None)
-    return len(known(0)) if known is not None else os.cpu_count() or 1
-
-
 def _numbers(lowered: Lowered, packed: Sequence[Any]) -> tuple[Any, Any]:
     """The float and the int vector among the packed numbers; a kind without numbers has none."""
     given = iter(packed)
@@ -499,26 +408,6 @@ def _kernel_program(kernel: Any, step: Step, trace: Trace) -> Program:
 
 
 POLICIES = {"compile": compile_whole, "interpret": interpret}
-
-
-def _policy(lowered: Lowered) -> str:
-    """The policy for a trace: the one in force, but never a whole compile that takes minutes.
-
-    XLA's CPU computes a chain of cheap operations again for each of its results, in code of
-    quadratic length: 200 sines whose values are all kept compile for 27 s, 32 ms if only the last
-    is. A graph kept for a later backward is such a chain.
-    """
-    if len(lowered.results) <= config.max_results:
-        return config.policy
-    lowered = lowered.written_out()
-    kept = set(lowered.results)
-    first, chained = len(lowered.leaves), 0
-    read = {r for _, refs, _ in lowered.program for r in refs}
-    for kernel, _, _ in lowered.program:
-        chained += len(kernel.out_avals) == 1 and first in kept and first in read
-        first += len(kernel.out_avals)
-    many = chained > config.max_results
-    return "interpret" if many else config.policy
 
 
 def _made_on(lowered: Lowered) -> Any:

@@ -153,6 +153,21 @@ class LoopUse(NamedTuple):
         stacks = [(s,) if isinstance(s, int) else s for s in self.stacks]
         return [*self.inputs, *(r for places in stacks for r in places)]
 
+    def shapes(self, avals: dict[int, Any]) -> list[Any]:
+        """Shapes and types of what the program takes; `avals` are those of places."""
+        given = [self.schedule, *[avals[r] for r in self.inputs]]
+        for stack in self.stacks:
+            given.append(avals[stack] if isinstance(stack, int) else self._stack(avals[stack[0]]))
+        both = (self.floats, np.float64), (self.ints, np.int64)
+        return given + [jax.ShapeDtypeStruct(n.shape, t) for n, t in both if n is not None]
+
+    def stack_shapes(self, avals: dict[int, Any]) -> dict[int, Any]:
+        """Shapes and types of the stacks that it makes, by place."""
+        return {place: self._stack(avals[-1 - place]) for place in self.outputs if place < 0}
+
+    def _stack(self, aval: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((self.capacity, *aval.shape), aval.dtype)
+
     def run(self, env: dict[int, Any], floats: Any, ints: Any) -> None:
         """Run it on the values at hand, to which it adds its own."""
         given = [self.schedule, *[env[r] for r in self.inputs]]

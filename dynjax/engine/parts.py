@@ -14,12 +14,15 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
+from ..core.devices import jax_default
 from .kernel import Kernel, Op, evaluate
 from .looped import Looped, LoopUse, capacity_for, in_ranges, loop_use
 from .loops import Form, Loop, outside, source_of
 from .lower import Lowered
+from .programs import compile_ahead
 from .trace import Step
 
 _LONGEST = 256  # kernels of a part
@@ -272,6 +275,12 @@ class _Use(NamedTuple):
         """The places that it takes."""
         return self.inputs
 
+    def shapes(self, avals: dict[int, Any]) -> list[Any]:
+        """Shapes and types of what the program takes."""
+        given = [avals[r] for r in self.inputs]
+        both = (self.floats, np.float64), (self.ints, np.int64)
+        return given + [jax.ShapeDtypeStruct((len(n),), dtype) for n, dtype in both if n]
+
     def run(self, env: dict[int, Any], floats: Any, ints: Any) -> None:
         """Run it on the values at hand, to which it adds its own."""
         given = [env[r] for r in self.inputs]
@@ -363,9 +372,28 @@ class Parted:
         for r, k in last.items():
             if r not in kept:
                 self.uses[k].drop.append(r)
+        self.fresh: list[tuple[Any, list[Any]]] = []
+        if any(use.program.jitted is not None for use in self.uses):
+            self._see_fresh(lowered)
+
+    def _see_fresh(self, lowered: Lowered) -> None:
+        """Note which programs are to be compiled, and for what."""
+        if any(kind.device != jax_default() for kind in lowered.kinds):
+            return  # where their inputs lie is part of what they are compiled for
+        avals = dict(enumerate(lowered.avals()))
+        seen: set[int] = set()
+        for use in self.uses:
+            if isinstance(use, LoopUse):
+                avals.update(use.stack_shapes(avals))
+            if use.program.jitted is not None and id(use.program) not in seen:
+                seen.add(id(use.program))
+                self.fresh.append((use.program, use.shapes(avals)))
 
     def run(self, *args: Any) -> list[Any]:
         """The distinct outputs, from leaf arrays, then the floats and ints if there are any."""
+        if self.fresh:
+            compile_ahead(self.fresh)
+            self.fresh = []
         env: dict[int, Any] = dict(enumerate(args[: self.n_leaves]))
         packed = iter(args[self.n_leaves :])
         floats = np.asarray(next(packed)) if self.n_floats else None

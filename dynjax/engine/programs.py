@@ -1,0 +1,122 @@
+"""Compiled programs: what runs, the cache that they are found in, and their first compile."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.config import config
+from . import cache
+
+
+class Program:
+    """A compiled computation.
+
+    Attributes:
+        run: the function, taking leaf arrays, then the floats and ints if there are any; compiles
+            when first called.
+        donate: positions of arguments that it consumes.
+        seconds: what compiling took, None before.
+        left: runs after which the policy is asked again; below zero, never.
+        joined: whether small results leave joined, as the plan says.
+        jitted: until it has run, what to compile should that be done ahead (see `compile_ahead`).
+        ahead: seconds that this took.
+    """
+
+    __slots__ = ("run", "donate", "seconds", "left", "joined", "jitted", "ahead")
+
+    def __init__(
+        self,
+        run: Callable[..., Sequence[Any]],
+        donate: tuple[int, ...] = (),
+        seconds: float | None = None,
+        left: int = -1,
+        joined: bool = True,
+    ) -> None:
+        self.run, self.donate, self.seconds = run, donate, seconds
+        self.left, self.joined = left, joined
+        self.jitted: Any = None
+        self.ahead = 0.0
+
+
+class ProgramCache:
+    """Compiled programs by what they compute, bounded: least recently used goes."""
+
+    def __init__(self) -> None:
+        self.programs: OrderedDict[Hashable, Program] = OrderedDict()
+        self.lock = threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], Program]) -> Program:
+        with self.lock:
+            program = self.programs.get(key)
+            if program is not None:
+                self.programs.move_to_end(key)
+                return program
+        program = make()
+        with self.lock:
+            self.programs[key] = program
+            while len(self.programs) > config.max_programs:
+                self.programs.popitem(last=False)
+        return program
+
+    def peek(self, key: Hashable) -> Program | None:
+        """The program of this key that has been compiled, if there is one."""
+        program = self.programs.get(key)
+        return program if program is not None and program.seconds is not None else None
+
+
+programs = ProgramCache()
+
+
+def first_run(program: Program, arrays: Sequence[Any]) -> Sequence[Any]:
+    """Run a program that has yet to be compiled; returns its results.
+
+    Compiling takes long enough to be interrupted, so it is given copies of what it may donate.
+    """
+    given = list(arrays)
+    with jax.enable_x64(True), cache.persisting():
+        for k in program.donate:
+            given[k] = jnp.array(given[k], copy=True)
+        began = time.perf_counter()
+        results = program.run(*given)
+        program.seconds = time.perf_counter() - began
+    return results
+
+
+def compile_ahead(programs: Sequence[tuple[Program, Sequence[Any]]]) -> None:
+    """Compile programs that have not run yet, at once on all processors.
+
+    What fails is left: it fails again, with what is known there, where it runs.
+
+    Args:
+        programs: each with the shapes and types of its arguments, or arguments.
+    """
+
+    def one(program: Program, given: Sequence[Any]) -> None:
+        began = time.perf_counter()
+        with jax.enable_x64(True), cache.persisting():
+            program.jitted.lower(*given).compile()
+        program.ahead = time.perf_counter() - began
+
+    workers = min(len(programs), _processors())
+    if workers < 2:
+        return
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="dynjax compiles")
+    try:
+        wait([pool.submit(one, *each) for each in programs])
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _processors() -> int:
+    """How many processors this process may use."""
+    known = getattr(os, "sched_getaffinity", None)
+    return len(known(0)) if known is not None else os.cpu_count() or 1
