@@ -206,6 +206,10 @@ def _check_classes(input, target, weight):
     """Refuse targets that are not class indices for `input`; returns the axis of the classes."""
     if input.ndim == 0:
         raise ValueError(f"Expected 1 or more dimensions (got {input.ndim})")
+    if weight is not None and weight.dtype != input.dtype:
+        raise RuntimeError(
+            f"expected scalar type {type_name(input.dtype)} but found {type_name(weight.dtype)}"
+        )
     axis = 1 if input.ndim > 1 else 0
     if input.ndim > 1 and target.ndim and input.shape[0] != target.shape[0]:
         raise ValueError(
