@@ -206,10 +206,6 @@ def _check_classes(input, target, weight):
     """Refuse targets that are not class indices for `input`; returns the axis of the classes."""
     if input.ndim == 0:
         raise ValueError(f"Expected 1 or more dimensions (got {input.ndim})")
-    if weight is not None and weight.dtype != input.dtype:
-        raise RuntimeError(
-            f"expected scalar type {type_name(input.dtype)} but found {type_name(weight.dtype)}"
-        )
     axis = 1 if input.ndim > 1 else 0
     if input.ndim > 1 and target.ndim and input.shape[0] != target.shape[0]:
         raise ValueError(
@@ -298,6 +294,9 @@ def nll_loss(
     Raises:
         RuntimeError, ValueError: shapes or types do not fit, an unknown reduction.
     """
+    if weight is not None and weight.dtype != input.dtype:
+        found = [t.dtype.type_name for t in (input, weight)]
+        raise RuntimeError(f"expected scalar type {found[0]} but found {found[1]}")
     reduction = reduction_of(size_average, reduce, reduction)
     return _nll_loss(input, target, weight, ignore_index, reduction)
 
