@@ -5,7 +5,6 @@ import pytest
 pytest.importorskip("torch")
 
 
-
 from tests.parity.scenarios import Scenarios, attempt, check, fill  # noqa: E402
 
 SCENARIOS = Scenarios()
