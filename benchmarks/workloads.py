@@ -417,6 +417,46 @@ def gpt(name: str, layers: int) -> Workload:
     )
 
 
+# LSTM, T 64, hidden 128, batch 16, SGD
+
+
+def lstm(name: str, length: int, width: int, batch: int) -> Workload:
+    """One recurrent layer over whole sequences."""
+
+    def model(torch: Any) -> Any:
+        return torch.nn.LSTM(width, width)
+
+    def loss(torch: Any, model: Any, x: Any, y: Any) -> Any:
+        return torch.nn.functional.mse_loss(model(x)[0], y)
+
+    def jax_loss(params: Arrays, x: jax.Array, y: jax.Array) -> jax.Array:
+        bias = params["bias_ih_l0"] + params["bias_hh_l0"]
+        turned = params["weight_hh_l0"].T
+
+        def step(state: tuple, of_input: jax.Array) -> tuple:
+            hidden, cell = state
+            i, f, g, o = jnp.split(of_input + hidden @ turned, 4, axis=-1)
+            cell = jax.nn.sigmoid(f) * cell + jax.nn.sigmoid(i) * jnp.tanh(g)
+            hidden = jax.nn.sigmoid(o) * jnp.tanh(cell)
+            return (hidden, cell), hidden
+
+        zeros = jnp.zeros((batch, width))
+        of_inputs = x @ params["weight_ih_l0"].T + bias
+        return jnp.square(jax.lax.scan(step, (zeros, zeros), of_inputs)[1] - y).mean()
+
+    generator = np.random.default_rng(1)
+    shape = (2, length, batch, width)
+    return Workload(
+        name=name,
+        model=model,
+        loss=loss,
+        optimizer=lambda torch, params: torch.optim.SGD(params, lr=0.1),
+        batches=[tuple(generator.standard_normal(shape, np.float32)) for _ in range(4)],
+        jax_loss=jax_loss,
+        jax_optimizer=_sgd(0.1),
+    )
+
+
 WORKLOADS: dict[str, Workload] = {
     work.name: work
     for work in (
@@ -426,5 +466,6 @@ WORKLOADS: dict[str, Workload] = {
         deep("deep", 32),
         _lenet(),
         gpt("gpt", 4),
+        lstm("lstm", length=64, width=128, batch=16),
     )
 }

@@ -16,6 +16,8 @@ _AUTOCAST = "the types of a program are those of its tensors"
 _SETTING = "a setting of PyTorch's kernels and threads: these are XLA's here"
 _VENDOR = "a kernel of one vendor: XLA chooses kernels"
 _LOOP = "elements one by one through Python"
+_OLD = "deprecated by PyTorch for years, and replaced"
+_DEVICES = "several devices: arrays are sharded by JAX"
 _DTYPE = "a type that JAX's arrays do not have, or not on every device"
 
 # Patterns of names (of torch, torch.Tensor, nn.functional and of PyTorch's database) and reasons.
@@ -33,7 +35,8 @@ OUT_OF_SCOPE: tuple[tuple[str, str], ...] = (
     *((p, _STORAGE) for p in (
         "*torage*", "data_ptr", "const_data_ptr", "set_", "share_memory_", "is_shared", "is_set_to",
         "pin_memory", "is_pinned", "record_stream", "dim_order", "from_file", "frombuffer",
-        "layout", "memory_format", "slice_inverse", "prepare_multiprocessing_environment",
+        "layout", "memory_format", "convert_conv*_weight_memory_format", "slice_inverse",
+        "prepare_multiprocessing_environment",
     )),
     *((p, _SCRIPT) for p in (
         "Sym*", "sym_*", "Script*", "*Type", "parse_*", "import_ir*", "fork", "wait",
@@ -55,7 +58,10 @@ OUT_OF_SCOPE: tuple[tuple[str, str], ...] = (
     *((p, _LOOP) for p in ("apply_", "map_", "map2_")),
     *((p, _DTYPE) for p in ("chalf", "complex32", "bits*", "bit", "int[1-7]", "uint[1-7]",
                             "float4_*", "float8_*")),
+    *((p, _OLD) for p in ("Container", "NLLLoss2d")),
+    *((p, _DEVICES) for p in ("DataParallel",)),
     *((p, _INTERNAL) for p in (
+        "factory_kwargs", "bind", "copy_method_params",
         "_*", "torch_ops_*", "slice", "*_backward", "*_backward_*", "batch_norm_*",
         "native_norm", "handle_torch_function", "has_torch_function*", "boolean_dispatch",
         "assert_int_or_pair", "hash_tensor", "fused_*", "*_rnn_layer", "reinforce", "module_load",

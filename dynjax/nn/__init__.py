@@ -1,6 +1,6 @@
 """Modules, their parameters, and the functions that they call."""
 
-from . import functional, init, parameter, utils
+from . import functional, init, modules, parameter, utils
 from .activation import *  # noqa: F403
 from .activation import __all__ as _activation
 from .adaptive import *  # noqa: F403
@@ -58,6 +58,7 @@ __all__ = [
     "UninitializedParameter",
     "functional",
     "init",
+    "modules",
     "parameter",
     "utils",
     *_activation,

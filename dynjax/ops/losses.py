@@ -294,6 +294,9 @@ def nll_loss(
     Raises:
         RuntimeError, ValueError: shapes or types do not fit, an unknown reduction.
     """
+    if weight is not None and weight.dtype != input.dtype:
+        found = [t.dtype.type_name for t in (input, weight)]
+        raise RuntimeError(f"expected scalar type {found[0]} but found {found[1]}")
     reduction = reduction_of(size_average, reduce, reduction)
     return _nll_loss(input, target, weight, ignore_index, reduction)
 

@@ -322,10 +322,14 @@ def batch_norm(
     Returns: as `input`.
 
     Raises:
-        ValueError: training with one value per channel. RuntimeError: sizes do not fit.
+        ValueError: training with one value per channel, or `eps` that is negative, in training
+            also zero. RuntimeError: sizes do not fit.
 
     Source: Ioffe, Szegedy: Batch Normalization (arXiv:1502.03167).
     """
+    if eps < 0 or (training and eps == 0):
+        wanted = "positive during training" if training else "non-negative"
+        raise ValueError(f"batch_norm eps must be {wanted}, but got {eps}")
     shape = tuple(input.shape)
     if training and len(shape) > 1 and shape[0] * math.prod(shape[2:]) == 1:
         raise ValueError(

@@ -33,6 +33,8 @@ class Cell(NamedTuple):
         join: from the input's and the hidden state's product to `pre`.
         split: from the gradient by `pre` to those by the two products.
         point: from `pre` and the states to the next states.
+        run: the same for the loop forwards. Activations of whole rows are 4 times as fast as of
+            slices there; their gradient is slower.
     """
 
     gates: int
@@ -40,6 +42,7 @@ class Cell(NamedTuple):
     join: Callable
     split: Callable
     point: Callable
+    run: Callable
 
 
 def _twice(d: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -50,6 +53,12 @@ def _lstm_point(pre: jax.Array, hidden: jax.Array, cell: jax.Array) -> tuple:
     i, f, g, o = jnp.split(pre, 4, axis=-1)
     cell = jax.nn.sigmoid(f) * cell + jax.nn.sigmoid(i) * jnp.tanh(g)
     return jax.nn.sigmoid(o) * jnp.tanh(cell), cell
+
+
+def _lstm_run(pre: jax.Array, hidden: jax.Array, cell: jax.Array) -> tuple:
+    i, f, _, o = jnp.split(jax.nn.sigmoid(pre), 4, axis=-1)
+    cell = f * cell + i * jnp.tanh(jnp.split(pre, 4, axis=-1)[2])
+    return o * jnp.tanh(cell), cell
 
 
 def _gru_join(of_input: jax.Array, of_state: jax.Array) -> jax.Array:
@@ -69,11 +78,19 @@ def _gru_point(pre: jax.Array, hidden: jax.Array) -> tuple:
     return (n + jax.nn.sigmoid(z) * (hidden - n),)
 
 
+def _tanh_point(pre: jax.Array, hidden: jax.Array) -> tuple:
+    return (jnp.tanh(pre),)
+
+
+def _relu_point(pre: jax.Array, hidden: jax.Array) -> tuple:
+    return (jax.nn.relu(pre),)
+
+
 CELLS = {
-    "LSTM": Cell(4, 2, jnp.add, _twice, _lstm_point),
-    "GRU": Cell(3, 1, _gru_join, _gru_split, _gru_point),
-    "RNN_TANH": Cell(1, 1, jnp.add, _twice, lambda pre, hidden: (jnp.tanh(pre),)),
-    "RNN_RELU": Cell(1, 1, jnp.add, _twice, lambda pre, hidden: (jax.nn.relu(pre),)),
+    "LSTM": Cell(4, 2, jnp.add, _twice, _lstm_point, _lstm_run),
+    "GRU": Cell(3, 1, _gru_join, _gru_split, _gru_point, _gru_point),
+    "RNN_TANH": Cell(1, 1, jnp.add, _twice, _tanh_point, _tanh_point),
+    "RNN_RELU": Cell(1, 1, jnp.add, _twice, _relu_point, _relu_point),
 }
 
 
@@ -99,8 +116,9 @@ def _valid(lengths: Any, steps: int) -> Any:
 def _forward(cell: Cell, reverse: bool, x: Inputs) -> tuple:
     """`(states of every step, last states, pre of every step)`."""
     of_input = _dot(x.input, x.w_ih, (((2,), (1,)), ((), ())))
+    apart = cell.join is not jnp.add  # whether the biases of input and state are
     if x.b_ih is not None:
-        of_input = of_input + x.b_ih
+        of_input = of_input + (x.b_ih if apart else x.b_ih + x.b_hh)
     # A product with the transposed weights in the loop would transpose them again at every step.
     turned = lax.optimization_barrier(x.w_hh.T)
     down = None if x.w_hr is None else lax.optimization_barrier(x.w_hr.T)
@@ -108,10 +126,10 @@ def _forward(cell: Cell, reverse: bool, x: Inputs) -> tuple:
     def step(states: tuple, now: tuple) -> tuple:
         given, valid = now
         of_state = _dot(states[0], turned, (((1,), (0,)), ((), ())))
-        if x.b_hh is not None:
+        if apart and x.b_hh is not None:
             of_state = of_state + x.b_hh
         pre = cell.join(given, of_state)
-        new = cell.point(pre, *states)
+        new = cell.run(pre, *states)
         if down is not None:
             new = (_dot(new[0], down, (((1,), (0,)), ((), ()))), *new[1:])
         if valid is not None:
@@ -166,8 +184,8 @@ def _backward(cell: Cell, reverse: bool, x: Inputs, kept: tuple, cotangents: tup
         d_states,
         d_ih,
         d_hh,
-        None if x.b_ih is None else by_input.sum((0, 1)),
-        None if x.b_hh is None else by_state.sum((0, 1)),
+        None if x.b_ih is None else _biases(by_input),
+        None if x.b_hh is None else _biases(by_state),
         d_hr,
         None,
     )
@@ -176,6 +194,11 @@ def _backward(cell: Cell, reverse: bool, x: Inputs, kept: tuple, cotangents: tup
 def _weights(d: jax.Array, x: jax.Array) -> jax.Array:
     """The gradient by weights, (T, N, G) and (T, N, I) to (G, I)."""
     return _dot(d, x, (((0, 1), (0, 1)), ((), ())))
+
+
+def _biases(d: jax.Array) -> jax.Array:
+    """The gradient by biases; a product is ten times as fast as a sum over two dimensions."""
+    return _dot(d, jnp.ones(d.shape[:2], d.dtype), (((0, 1), (0, 1)), ((), ())))
 
 
 @lru_cache(maxsize=16)

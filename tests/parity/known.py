@@ -33,4 +33,6 @@ KNOWN: dict[tuple[str, str], str] = {
 }
 
 # The same of layers: `(entry, check)`.
-KNOWN_MODULES: dict[tuple[str, str], str] = {}
+KNOWN_MODULES: dict[tuple[str, str], str] = {
+    ("Embedding", "raises"): _RANGE,
+}

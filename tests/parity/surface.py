@@ -9,6 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import torch
+import torch.nn.utils.prune
 from torch.testing._internal.common_methods_invocations import op_db
 
 import dynjax
@@ -18,7 +19,11 @@ from tests.parity.opinfo import entries
 
 PAGE = Path(__file__).parents[2] / "docs" / "surface.md"
 ENTRIES = [op.formatted_name for op in entries()]
-NAMESPACES = ("", "Tensor", "nn.functional", "linalg", "fft", "special")
+NAMESPACES = (
+    "", "Tensor", "nn", "nn.functional", "nn.init", "nn.utils", "nn.utils.rnn",
+    "nn.utils.parametrize", "nn.utils.parametrizations", "nn.utils.prune", "linalg", "fft",
+    "special",
+)  # fmt: skip
 
 
 def public(place):

@@ -4,8 +4,6 @@ import pytest
 
 pytest.importorskip("torch")
 
-import torch.nn.utils.prune  # noqa: E402  (not imported by torch itself)
-
 
 from tests.parity.scenarios import Scenarios, attempt, check, fill  # noqa: E402
 
@@ -77,9 +75,13 @@ def wrong_parametrizations(lib):
 
     def register(*args, **kwargs):
         return attempt(
-            lambda: type(
-                parametrize.register_parametrization(layer(lib), "weight", made(*args), **kwargs)
-            ).__name__
+            lambda: (
+                type(
+                    parametrize.register_parametrization(
+                        layer(lib), "weight", made(*args), **kwargs
+                    )
+                ).__name__
+            )
         )
 
     yield register(lambda x: 3)
@@ -146,15 +148,16 @@ def orthogonal(lib):
     for shape in ((3, 3), (4, 3), (3, 4)):
         for kind in (None, "matrix_exp", "cayley", "householder"):
             for trivialized in (True, False):
-                module = register(
-                    layer(lib, *shape), orthogonal_map=kind, use_trivialization=trivialized
-                )
+                linear = layer(lib, *shape)
+                linear = linear.double()
+                linear.weight.data = (batch(lib, *shape) * 2).exp().double()  # of full rank
+                module = register(linear, orthogonal_map=kind, use_trivialization=trivialized)
                 w = module.weight
                 near = w.mT @ w if shape[0] >= shape[1] else w @ w.mT
                 yield near.detach(), sorted(module.state_dict())
                 if shape[0] == shape[1] or not trivialized:  # else the base is drawn at random
                     yield w
-                    module(batch(lib, 2, shape[1])).square().sum().backward()
+                    module(batch(lib, 2, shape[1]).double()).square().sum().backward()
                     yield module.parametrizations.weight.original.grad
     yield attempt(register, layer(lib), "bias"), attempt(register, layer(lib), "other")
     yield attempt(register, layer(lib), orthogonal_map="x")
@@ -167,7 +170,7 @@ def pruning(lib):
     prune.l1_unstructured(module, "weight", amount=0.3)
     yield list(module.state_dict()), module.weight, prune.is_pruned(module)
     prune.ln_structured(module, "weight", amount=1, n=2, dim=0)
-    yield module.weight, module.weight_mask, type(next(iter(module._forward_pre_hooks.values())))
+    yield module.weight, module.weight_mask, len(next(iter(module._forward_pre_hooks.values())))
     module(batch(lib, 2, 4)).sum().backward()
     yield module.weight_orig.grad
     prune.remove(module, "weight")
@@ -278,7 +281,7 @@ def stateless_calls(lib):
     call(module, {"0.weight": weight}, x).square().sum().backward()
     yield weight.grad, module[0].weight is own, own.grad is None
     yield attempt(call, module, {"0.weight": weight}, x, strict=True)
-    yield attempt(call, module, {"0.other": weight}, x).split(":")[0]
+    yield call(module.eval(), {"0.other": weight}, x)
     module.tied = module[0]
     yield attempt(call, module, {"0.weight": weight, "tied.weight": own}, x)
 

@@ -125,7 +125,7 @@ class ParametrizationList(ModuleList):
             _register(self, f"original{i}", tensor)
 
     @staticmethod
-    def _check_result(result: Any, shape: Any, dtype: Any) -> None:
+    def _check_result(result: Any, shape: Any, dtype: Any, flag: str = "`unsafe`") -> None:
         if not isinstance(result, Tensor):
             raise ValueError(
                 f"A parametrization must return a tensor. Got {type(result).__name__}."
@@ -134,7 +134,7 @@ class ParametrizationList(ModuleList):
             if was != now:
                 raise ValueError(
                     f"Registering a parametrization may not change the {what} of the tensor, "
-                    f"unless the `unsafe` flag is enabled.\nunparametrized {what}: {was}\n"
+                    f"unless {flag} flag is enabled.\nunparametrized {what}: {was}\n"
                     f"parametrized {what}: {now}"
                 )
 

@@ -372,7 +372,8 @@ class CustomFromMask(BasePruningMethod):
     def compute_mask(self, t: Tensor, default_mask: Tensor) -> Tensor:
         if default_mask.shape != self.mask.shape:
             raise AssertionError(
-                f"expected a mask of shape {default_mask.shape}, got {self.mask.shape}"
+                f"default_mask shape {default_mask.shape} must match self.mask shape "
+                f"{self.mask.shape}"
             )
         return default_mask * self.mask.to(dtype=default_mask.dtype)
 

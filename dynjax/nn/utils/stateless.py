@@ -51,7 +51,7 @@ def _replaced(
     places = _places(module)
     full = _tied(places, given) if tie_weights else given
     unexpected = [path for path in full if path not in places]
-    missing = [path for path in places if path not in full]
+    missing = sorted(places.keys() - full.keys())
     if strict and (unexpected or missing):
         lines = [
             f"{kind} key(s): {', '.join(map(repr, paths))}."
@@ -61,8 +61,7 @@ def _replaced(
         raise RuntimeError(
             f"Error(s) in reparametrizing for {type(module).__name__}:\n\t" + "\n\t".join(lines)
         )
-    if unexpected:
-        raise AttributeError(f"{type(module).__name__} has no attribute `{unexpected[0]}`")
+    full = {path: value for path, value in full.items() if path in places}
     before = [(*places[path], places[path][0][places[path][1]]) for path in full]
     try:
         for path, value in full.items():
@@ -70,7 +69,7 @@ def _replaced(
             group[name] = value
         yield
         # What the call put in the place of a buffer is the caller's to see.
-        for path in given:
+        for path in given.keys() & full.keys():
             group, name = places[path]
             given[path] = group[name]
     finally:
@@ -91,7 +90,8 @@ def call_with(
 
     Args:
         module: what is called.
-        parameters_and_buffers: by dotted name; those not given are the module's own.
+        parameters_and_buffers: by dotted name; those not given are the module's own,
+            and unknown names do not count.
         args: a tuple of arguments, or the only one.
         kwargs: keyword arguments.
         tie_weights: whether a tensor with several names is replaced under all of them.
@@ -99,7 +99,6 @@ def call_with(
 
     Raises:
         RuntimeError: missing or unknown names, if `strict`.
-        AttributeError: an unknown name.
         ValueError: several values for one tensor.
     """
     args = () if args is None else args if isinstance(args, tuple) else (args,)
