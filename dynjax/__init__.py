@@ -22,6 +22,7 @@ with _Unhurried():  # a third of the time it takes to import
         optim,
         signal,
         special,
+        utils,
     )
 from .autograd.modes import (
     enable_grad,
