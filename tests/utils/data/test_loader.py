@@ -259,7 +259,7 @@ def test_workers_know_who_they_are_and_draw_different_numbers():
             "batch_size": None,
             "num_workers": 2,
         }
-        return list(DataLoader(Facts(), **options))
+        return list(DataLoader(Facts(), None, num_workers=2, **options))
 
     first, again = facts(), facts()
     assert [fact["id"] for fact in first] == [0, 1, 0, 1]
