@@ -21,8 +21,10 @@ with _Unhurried():  # a third of the time it takes to import
         nn,
         ops,
         optim,
+        random,
         signal,
         special,
+        utils,
     )
 from .amp.autocast_mode import autocast
 from .autograd import mixed as _mixed
@@ -81,6 +83,13 @@ from .core.dtypes import (
 from .core.size import Size
 from .core.suggest import missing as _missing
 from .core.version import __version__
+from .determinism import (
+    are_deterministic_algorithms_enabled,
+    get_deterministic_debug_mode,
+    is_deterministic_algorithms_warn_only_enabled,
+    set_deterministic_debug_mode,
+    use_deterministic_algorithms,
+)
 from .engine.cold import batching
 from .engine.executor import eager
 from .engine.explain import explain
@@ -88,9 +97,11 @@ from .engine.random import Generator, default_generator, initial_seed, manual_se
 from .graph import graph
 from .nn.parameter import Parameter
 from .ops.declare import NAMES as _NAMES
+from .random import get_rng_state, set_rng_state
 from .serialization import load, save
 from .tensor.printing import get_printoptions, printoptions, set_printoptions
 from .tensor.tensor import Tensor
+from .utils.summaries import summary
 
 bool, int, float = _dtypes.bool, _dtypes.int, _dtypes.float
 newaxis = None
