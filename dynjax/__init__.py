@@ -27,6 +27,7 @@ with _Unhurried():  # a third of the time it takes to import
         utils,
     )
 from .amp.autocast_mode import autocast
+from .amp.grad_scaler import GradScaler
 from .autograd import mixed as _mixed
 from .autograd.mixed import (
     autocast_decrement_nesting,
@@ -80,6 +81,7 @@ from .core.dtypes import (
     uint32,
     uint64,
 )
+from .core.errors import OutOfMemoryError
 from .core.size import Size
 from .core.suggest import missing as _missing
 from .core.version import __version__

@@ -15,6 +15,10 @@ _SCRIPT = "TorchScript and symbolic shapes: programs are recorded here"
 _AUTOCAST = "the types of a program are those of its tensors"
 _SETTING = "a setting of PyTorch's kernels and threads: these are XLA's here"
 _VENDOR = "a kernel of one vendor: XLA chooses kernels"
+_QUEUE = "queues of work on a device: XLA orders what it runs"
+_TRANSFORM = "function transforms are JAX's own: `dynjax.interop.jax` takes them and gives to them"
+_REMOVED = "removed from PyTorch"
+_NESTED = "nested tensors: XLA's arrays are dense"
 _LOOP = "elements one by one through Python"
 _OLD = "deprecated by PyTorch for years, and replaced"
 _DEVICES = "several devices: arrays are sharded by JAX"
@@ -39,6 +43,7 @@ OUT_OF_SCOPE: tuple[tuple[str, str], ...] = (
         "prepare_multiprocessing_environment",
     )),
     *((p, _SCRIPT) for p in (
+        "ModuleDict", "ParameterDict", "BufferDict",  # of the main namespace: not those of nn
         "Sym*", "sym_*", "Script*", "*Type", "parse_*", "import_ir*", "fork", "wait",
         "AliasDb", "Argument*", "Benchmark*", "Block", "CallStack", "Capsule", "Code",
         "CompleteArgumentSpec", "ConcreteModule*", "ErrorReport", "ExecutionPlan", "FileCheck",
@@ -47,7 +52,7 @@ OUT_OF_SCOPE: tuple[tuple[str, str], ...] = (
         "StaticModule", "ThroughputBenchmark", "TracingState", "Use", "Value",
         "CompilationUnit", "unify_type_list", "merge_type_from_type_comment", "jiterator_*",
     )),
-    *((p, _AUTOCAST) for p in ("*autocast*",)),
+    *((p, _AUTOCAST) for p in ("*autocast*", "grad_dtype")),
     *((p, _SETTING) for p in (
         "*num_threads", "*num_interop_threads", "*flush_denormal", "*float32_matmul_precision",
         "*deterministic*", "has_lapack", "has_mkl", "has_openmp", "has_spectral",
@@ -55,13 +60,18 @@ OUT_OF_SCOPE: tuple[tuple[str, str], ...] = (
     )),
     *((p, _VENDOR) for p in ("cudnn_*", "miopen_*", "mkldnn_*", "*mkldnn", "is_vulkan*", "is_ipu",
                              "is_maia", "is_mtia", "is_xla", "ipu", "mtia", "xpu")),
+    *((p, _QUEUE) for p in ("Stream", "Event", "AcceleratorError", "get_device_module")),
+    *((p, _TRANSFORM) for p in ("vmap", "index")),
+    *((p, _REMOVED) for p in ("volatile",)),
+    *((p, _NESTED) for p in ("to_padded_tensor",)),
+    *((p, _SPARSE) for p in ("lobpcg",)),
     *((p, _LOOP) for p in ("apply_", "map_", "map2_")),
     *((p, _DTYPE) for p in ("chalf", "complex32", "bits*", "bit", "int[1-7]", "uint[1-7]",
                             "float4_*", "float8_*")),
     *((p, _OLD) for p in ("Container", "NLLLoss2d")),
     *((p, _DEVICES) for p in ("DataParallel",)),
     *((p, _INTERNAL) for p in (
-        "factory_kwargs", "bind", "copy_method_params",
+        "unique_dim", "FatalError", "embedding_bag", "factory_kwargs", "bind", "copy_method_params",
         "_*", "torch_ops_*", "slice", "*_backward", "*_backward_*", "batch_norm_*",
         "native_norm", "handle_torch_function", "has_torch_function*", "boolean_dispatch",
         "assert_int_or_pair", "hash_tensor", "fused_*", "*_rnn_layer", "reinforce", "module_load",

@@ -1,4 +1,4 @@
-"""What to say when a module has no such name."""
+"""What to say when a module or an object has no such name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,16 @@ def missing(module: str, name: str, names: Iterable[str]) -> AttributeError:
         An AttributeError in Python's words, with a suggestion where one is close, or with the
         reason why PyTorch's name is left out.
     """
-    text = f"module {module!r} has no attribute {name!r}"
+    return _missing(f"module {module!r}", name, names)
+
+
+def missing_of(obj: object, name: str) -> AttributeError:
+    """The same for an attribute of an object."""
+    return _missing(f"{type(obj).__name__!r} object", name, dir(type(obj)))
+
+
+def _missing(owner: str, name: str, names: Iterable[str]) -> AttributeError:
+    text = f"{owner} has no attribute {name!r}"
     why = None if name.startswith("_") else out_of_scope(name)
     if why:
         return AttributeError(f"{text}: it is out of scope: {why} (see docs/surface.md)")

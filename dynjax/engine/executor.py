@@ -19,6 +19,7 @@ import numpy as np
 from ..core.collector import Unhurried
 from ..core.config import config
 from ..core.devices import jax_default
+from ..core.errors import failed
 from . import explain
 from .lower import Lowered, lower
 from .pack import Pack, Vectors, joined, vectors
@@ -461,9 +462,7 @@ def salvage(trace: Trace, live: list[Value], leaves: list[Value], error: Excepti
         where = f"{op} failed when run"
         where += f" (module {culprit.module_path!r})" if culprit.module_path else ""
         where += f", recorded at {culprit.source}" if culprit.source else ""
-    raise RuntimeError(
-        f"{where or 'a recorded trace failed to compile or run'}: {error}"
-    ) from error
+    raise failed(f"{where or 'a recorded trace failed to compile or run'}: {error}") from error
 
 
 def _failing_part(

@@ -1,5 +1,6 @@
 """Modules, their parameters, and the functions that they call."""
 
+from ..core.suggest import missing as _missing
 from . import functional, init, modules, parameter, utils
 from .activation import *  # noqa: F403
 from .activation import __all__ as _activation
@@ -85,3 +86,7 @@ __all__ = [
     *_unpooling,
     *_vision,
 ]
+
+
+def __getattr__(name: str) -> object:
+    raise _missing(__name__, name, __all__)

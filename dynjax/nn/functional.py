@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Any
 
 from .. import ops  # noqa: F401  (declares the operations)
+from ..core.suggest import missing
 from ..ops.declare import NAMES
 
 # Functions that PyTorch shows both here and in its main namespace.
@@ -48,6 +48,4 @@ __all__ = sorted(_functions)
 
 
 def __getattr__(name: str) -> Any:
-    close = [] if name.startswith("_") else get_close_matches(name, _functions, 1)
-    hint = f". Did you mean: {close[0]!r}?" if close else ""
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+    raise missing(__name__, name, _functions)

@@ -28,7 +28,7 @@ from ..tensor.storage import ViewStep
 from ..tensor.tensor import Tensor as TensorHandle
 from ..tensor.tensor import value_of, wrap
 from .front import attach_view, generate
-from .inplace import inplace_form, inplace_view
+from .inplace import FUNCTIONS, inplace_form, inplace_view
 from .kinds import (
     ArgKind,
     Bool,
@@ -444,7 +444,8 @@ def _method(function: Callable, name: str) -> Callable:
 def register(module: str | Sequence[str], name: str, function: Callable) -> None:
     """Put a function into the namespaces of that name."""
     for place in (module,) if isinstance(module, str) else module:
-        NAMES.setdefault(place, {})[name] = function
+        if place != "torch" or name in FUNCTIONS or not name.endswith("_"):
+            NAMES.setdefault(place, {})[name] = function
 
 
 _OPTIONS: dict[str, Any] = {

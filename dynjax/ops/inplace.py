@@ -9,6 +9,19 @@ from ..autograd.dispatch import assign, check_inplace, unwatched
 from ..engine.trace import state
 from ..tensor.tensor import Tensor, wrap
 
+# PyTorch's choice of in-place forms that are functions of its main namespace too.
+FUNCTIONS = frozenset(
+    """
+    abs_ acos_ acosh_ addmv_ alpha_dropout_ arccos_ arccosh_ arcsin_ arcsinh_ arctan_ arctanh_
+    as_strided_ asin_ asinh_ atan_ atanh_ ceil_ celu_ clamp_ clamp_max_ clamp_min_ clip_
+    conj_physical_ cos_ cosh_ deg2rad_ detach_ dropout_ embedding_renorm_ erf_ erfc_ exp2_ exp_
+    expm1_ feature_alpha_dropout_ feature_dropout_ fill_ fix_ floor_ frac_ gcd_ i0_ index_put_
+    lcm_ ldexp_ log10_ log1p_ log2_ log_ logit_ nan_to_num_ neg_ negative_ rad2deg_ reciprocal_
+    relu_ resize_as_ round_ rrelu_ rsqrt_ selu_ sigmoid_ sin_ sinc_ sinh_ sqrt_ square_ tan_
+    tanh_ threshold_ trunc_ xlogy_ zero_
+    """.split()
+)
+
 
 def inplace_form(function: Callable, name: str, keeps_input: bool = True) -> Callable:
     """The function that computes `function(self, ...)` and makes the result the content of self.

@@ -1,5 +1,6 @@
 """Optimizers and learning rate schedulers, as `torch.optim`."""
 
+from ..core.suggest import missing as _missing
 from . import lr_scheduler, swa_utils
 from .adadelta import Adadelta
 from .adafactor import Adafactor
@@ -36,3 +37,7 @@ __all__ = [
     "lr_scheduler",
     "swa_utils",
 ]
+
+
+def __getattr__(name: str) -> object:
+    raise _missing(__name__, name, __all__)

@@ -21,6 +21,7 @@ from ..core.dtypes import dtype as DType
 from ..core.dtypes import get_default_dtype
 from ..core.dtypes import of as dtype_of
 from ..core.size import Size
+from ..core.suggest import missing_of
 from ..engine.trace import runner, state
 from ..engine.value import Value, concrete, kind_of
 from . import printing
@@ -61,6 +62,9 @@ class Tensor:
         if isinstance(data, Tensor):
             return wrap(detached(value_of(data)), cls)
         return wrap(host_value(to_host(data, get_default_dtype())), cls)
+
+    def __getattr__(self, name: str) -> Any:
+        raise missing_of(self, name)
 
     # --- what it is
 

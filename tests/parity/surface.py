@@ -35,7 +35,8 @@ def public(place):
     listed = set(getattr(found, "__all__", dir(found))) | set(names)
     for name in sorted(n for n in listed if not n.startswith("_")):
         value = getattr(found, name, None)
-        if not isinstance(value, types.ModuleType) and not _is_typing(value):
+        imported = _is_typing(value) or name == "TYPE_CHECKING" or (place and name == "Tensor")
+        if not isinstance(value, types.ModuleType) and (not imported or place == "Tensor"):
             yield name
 
 
