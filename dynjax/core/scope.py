@@ -12,7 +12,6 @@ _SPARSE = "sparse tensors: XLA's arrays are dense"
 _QUANTIZED = "quantized tensors and their kernels: XLA has no such types"
 _STORAGE = "storages and addresses: arrays are immutable, and their memory is XLA's"
 _SCRIPT = "TorchScript and symbolic shapes: programs are recorded here"
-_AUTOCAST = "the types of a program are those of its tensors"
 _SETTING = "a setting of PyTorch's kernels and threads: these are XLA's here"
 _VENDOR = "a kernel of one vendor: XLA chooses kernels"
 _LOOP = "elements one by one through Python"
@@ -44,14 +43,14 @@ OUT_OF_SCOPE: tuple[tuple[str, str], ...] = (
         "StaticModule", "ThroughputBenchmark", "TracingState", "Use", "Value",
         "CompilationUnit", "unify_type_list", "merge_type_from_type_comment", "jiterator_*",
     )),
-    *((p, _AUTOCAST) for p in ("*autocast*",)),
     *((p, _SETTING) for p in (
         "*num_threads", "*num_interop_threads", "*flush_denormal", "*float32_matmul_precision",
         "*deterministic*", "has_lapack", "has_mkl", "has_openmp", "has_spectral",
         "*anomaly*enabled", "*warn_always*", "get_file_path",
     )),
     *((p, _VENDOR) for p in ("cudnn_*", "miopen_*", "mkldnn_*", "*mkldnn", "is_vulkan*", "is_ipu",
-                             "is_maia", "is_mtia", "is_xla", "ipu", "mtia", "xpu")),
+                             "is_maia", "is_mtia", "is_xla", "ipu", "mtia", "xpu",
+                             "*autocast_ipu*", "*autocast_xla*")),
     *((p, _LOOP) for p in ("apply_", "map_", "map2_")),
     *((p, _DTYPE) for p in ("chalf", "complex32", "bits*", "bit", "int[1-7]", "uint[1-7]",
                             "float4_*", "float8_*")),

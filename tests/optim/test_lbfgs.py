@@ -27,7 +27,8 @@ def test_a_quadratic_is_solved():
     b = np.array([1.0, 2.0, 3.0])
     matrix, vector = dynjax.tensor(a), dynjax.tensor(b)
     x = parameter(np.zeros(3), np.float64)
-    minimized(lambda x: x @ matrix @ x / 2 - vector @ x, [x], line_search_fn="strong_wolfe")
+    options = {"line_search_fn": "strong_wolfe", "tolerance_change": 0}
+    minimized(lambda x: x @ matrix @ x / 2 - vector @ x, [x], steps=2, **options)
     np.testing.assert_allclose(numpy(x), np.linalg.solve(a, b), rtol=1e-6)
 
 
@@ -38,7 +39,8 @@ def test_rosenbrocks_valley(history_size):
     minimized(
         lambda x, y: (100 * (y - x * x) ** 2 + (1 - x) ** 2).sum(),
         [x, y],
-        steps=4,
+        steps=6,
+        tolerance_change=0,
         history_size=history_size,
         line_search_fn="strong_wolfe",
     )
