@@ -13,6 +13,7 @@ from ..engine.trace import state
 from ..engine.value import Value
 from ..tensor.tensor import Tensor, value_of, wrap
 from .backward import _fill, _mode
+from .dispatch import cast
 from .node import FREED, Node
 
 
@@ -120,7 +121,7 @@ class FunctionNode(Node):
                 continue
             if not isinstance(r, Tensor):
                 raise TypeError(f"expected Variable or None (got {type(r).__name__})")
-            shape = self.input_info[k][0]
+            shape, dtype = self.input_info[k]
             if r.shape != shape:
                 try:
                     r = r.sum_to_size(shape)
@@ -130,7 +131,8 @@ class FunctionNode(Node):
                         f"{position} - got {list(r.shape)} but expected shape compatible with "
                         f"{list(shape)}"
                     ) from None
-            out.append(value_of(r))
+            value = value_of(r)
+            out.append(value if value.kind.dtype is dtype else cast(value, dtype))
         return out
 
     def free(self) -> None:

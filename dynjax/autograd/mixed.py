@@ -99,7 +99,10 @@ def set_autocast_enabled(device_type: str | bool, enabled: bool | None = None) -
     if enabled is None:
         device_type, enabled = "cuda", device_type
     if not isinstance(enabled, bool):
-        raise TypeError(f"enabled must be a bool (got {type(enabled).__name__})")
+        raise TypeError(
+            "set_autocast_enabled(): argument 'enabled' (position 2) must be bool, not "
+            f"{type(enabled).__name__}"
+        )
     change = settings.enabled.union if enabled else settings.enabled.difference
     settings.enabled = change({_device_type(device_type)})
     _apply()

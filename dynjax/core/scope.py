@@ -12,11 +12,11 @@ _SPARSE = "sparse tensors: XLA's arrays are dense"
 _QUANTIZED = "quantized tensors and their kernels: XLA has no such types"
 _STORAGE = "storages and addresses: arrays are immutable, and their memory is XLA's"
 _SCRIPT = "TorchScript and symbolic shapes: programs are recorded here"
-_AUTOCAST = "the types of a program are those of its tensors"
 _SETTING = "a setting of PyTorch's kernels and threads: these are XLA's here"
 _VENDOR = "a kernel of one vendor: XLA chooses kernels"
 _QUEUE = "queues of work on a device: XLA orders what it runs"
 _TRANSFORM = "function transforms are JAX's own: `dynjax.interop.jax` takes them and gives to them"
+_TYPES = "a gradient has the type of what it is the gradient of"
 _REMOVED = "removed from PyTorch"
 _NESTED = "nested tensors: XLA's arrays are dense"
 _LOOP = "elements one by one through Python"
@@ -52,16 +52,17 @@ OUT_OF_SCOPE: tuple[tuple[str, str], ...] = (
         "StaticModule", "ThroughputBenchmark", "TracingState", "Use", "Value",
         "CompilationUnit", "unify_type_list", "merge_type_from_type_comment", "jiterator_*",
     )),
-    *((p, _AUTOCAST) for p in ("*autocast*", "grad_dtype")),
     *((p, _SETTING) for p in (
         "*num_threads", "*num_interop_threads", "*flush_denormal", "*float32_matmul_precision",
         "*deterministic*", "has_lapack", "has_mkl", "has_openmp", "has_spectral",
         "*anomaly*enabled", "*warn_always*", "get_file_path",
     )),
     *((p, _VENDOR) for p in ("cudnn_*", "miopen_*", "mkldnn_*", "*mkldnn", "is_vulkan*", "is_ipu",
-                             "is_maia", "is_mtia", "is_xla", "ipu", "mtia", "xpu")),
+                             "is_maia", "is_mtia", "is_xla", "ipu", "mtia", "xpu",
+                             "*autocast_ipu*", "*autocast_xla*")),
     *((p, _QUEUE) for p in ("Stream", "Event", "AcceleratorError", "get_device_module")),
     *((p, _TRANSFORM) for p in ("vmap", "index")),
+    *((p, _TYPES) for p in ("grad_dtype",)),
     *((p, _REMOVED) for p in ("volatile",)),
     *((p, _NESTED) for p in ("to_padded_tensor",)),
     *((p, _SPARSE) for p in ("lobpcg",)),

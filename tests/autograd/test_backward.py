@@ -7,6 +7,7 @@ import pytest
 
 import dynjax
 from dynjax import autograd
+from dynjax.autograd.multi_tensor import MultiTensor
 
 
 def leaf(*shape, seed=0):
@@ -229,3 +230,18 @@ def test_a_graph_that_writes_through_a_view_is_walked_once(write, flush):
     y.sum().backward()
     with pytest.raises(RuntimeError, match="a second time"):
         y.sum().backward()
+
+
+def test_leaves_that_one_operation_wrote_together_each_get_their_gradient():
+    """Although no flush lies between, so that they are results of one step of the trace."""
+
+    def add_one(*, params):
+        return ([x + 1 for x in params],)
+
+    update = MultiTensor(add_one, writes=("params",))
+    (x, jx), (y, jy) = leaf(3), leaf(3)
+    with dynjax.no_grad():
+        update(params=[x, y])
+    (x * y).sum().backward()
+    close(x.grad, jy + 1)
+    close(y.grad, jx + 1)
