@@ -61,11 +61,8 @@ def adaptive_softmax(lib):
 def norms(lib):
     nn, x = lib.nn, wave(lib, 2, 5, 3, 2)
     for size in (1, 2, 3, 4, 5, 7):
-        layer, given = nn.CrossMapLRN2d(size, 0.5, 0.75, 2.0), wave(lib, 2, 5, 3, 2)
-        given.requires_grad_()
-        if size in (3, 5, 7):  # PyTorch's backward fails for others
-            layer(given).square().sum().backward()
-        yield repr(layer), layer(x), given.grad
+        layer = nn.CrossMapLRN2d(size, 0.5, 0.75, 2.0)
+        yield repr(layer), layer(x)  # PyTorch's backward is that of another function, or fails
     sync = nn.SyncBatchNorm(5)
     yield sync(x), repr(sync), list(sync.state_dict()), attempt(sync, lib.ones(3))
     net = nn.SyncBatchNorm.convert_sync_batchnorm(nn.Sequential(nn.ReLU(), nn.BatchNorm2d(5)))
