@@ -21,9 +21,6 @@ class _ASMoutput(NamedTuple):
     loss: Tensor
 
 
-_ASMoutput.__name__ = "ASMoutput"
-
-
 class AdaptiveLogSoftmaxWithLoss(Module):
     """Log-softmax in clusters: frequent classes first, rarer ones through smaller layers
     (arXiv:1609.04309).

@@ -43,7 +43,8 @@ class LocalResponseNorm(Module):
 
 
 class CrossMapLRN2d(LocalResponseNorm):
-    """`LocalResponseNorm` of (N, C, H, W) over the channels at most `(size - 1) // 2` away."""
+    """`LocalResponseNorm` of (N, C, H, W) over the channels at most `(size - 1) // 2` away, and
+    over the first channel, as PyTorch sums them."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise.
@@ -60,6 +61,9 @@ class CrossMapLRN2d(LocalResponseNorm):
         total = squares[:, :channels]
         for k in range(1, 2 * near + 1):
             total = total + squares[:, k : k + channels]
+        if channels > near + 1:  # PyTorch's sum that moves along never lets go of the first
+            first = squares[:, near : near + 1].expand(-1, channels - near - 1, -1, -1)
+            total = total + F.pad(first, (0, 0, 0, 0, near + 1, 0))
         return input / (self.k + self.alpha / self.size * total) ** self.beta
 
 

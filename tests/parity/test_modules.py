@@ -177,7 +177,7 @@ def test_known_differences_exist():
     assert all(name in ENTRIES and check in checks for name, check in KNOWN)
 
 
-def test_layers_without_parameters_differ_by_nothing_but_their_mode():
+def test_random_layers_do_nothing_in_evaluation():
     """Random layers have no entry: in evaluation they return what they are given."""
     x = np.ones((2, 3, 4), np.float32)
     for name in ("Dropout", "Dropout1d", "AlphaDropout", "FeatureAlphaDropout", "RReLU"):
