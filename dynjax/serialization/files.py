@@ -105,7 +105,8 @@ def load(
     """Read state from a file that `save` or PyTorch's `torch.save` wrote.
 
     Zip archives and the legacy format are read. No code is ever run, whatever `weights_only` says:
-    names that a file mentions are looked up in a fixed list of what makes tensors and containers.
+    names that a file mentions are looked up in a fixed list of what makes tensors, containers and
+    NumPy's numbers.
 
     Args:
         f: a path, or a file object that can be read and can seek.

@@ -22,7 +22,7 @@ from ..tensor.parameter import Parameter
 from ..tensor.storage import Alias, Storage
 from ..tensor.tensor import Tensor, host_value
 from .contents import contents
-from .names import NAMES, PARAMETER, TENSOR, Missing, StorageType
+from .names import NAMES, PARAMETER, TENSOR, Missing, NumpyType, StorageType
 from .strided import Part, view_of
 from .unpickle import Global, refuse
 
@@ -262,6 +262,9 @@ class Rebuilder:
         Raises:
             pickle.UnpicklingError: it is none that has some, or one would hide a method.
         """
+        if type(target) is NumpyType:
+            target.build(state)
+            return
         if type(target) not in (OrderedDict, Tensor, Parameter):
             raise refuse(f"Unsupported state for {type(target).__name__}")
         if type(state) is not dict:
@@ -394,6 +397,6 @@ def check_finished(result: Any) -> None:
         pickle.UnpicklingError: a class, a function or a storage by itself is in it.
     """
     for x in contents(result):
-        if isinstance(x, Global | Stored):
-            name = x.name if isinstance(x, Global) else f"storage {x.key}"
+        if isinstance(x, Global | Stored | NumpyType):
+            name = f"storage {x.key}" if isinstance(x, Stored) else x.name
             raise refuse(f"Unsupported value {name[:200]!r}")
