@@ -7,21 +7,25 @@ Source: `caffe2/serialize/inline_container.h` describes the format.
 
 from __future__ import annotations
 
+import functools
+import os
 import struct
 import sys
 import zipfile
 import zlib
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from pickle import UnpicklingError
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from .memory import ALIGNMENT, frozen, read_into
+from .memory import ALIGNMENT, aligned, frozen, read_into
 
 _LOCAL_HEADER = 30  # bytes, before the name
 _PADDING = b"FB"  # the field that PyTorch aligns records with
-_LARGE = 1 << 20  # bytes
+_LARGE = 1 << 16  # bytes: worth a thread
+_PIECE = 1 << 18  # bytes
 _LIMIT = 0xFFFFFFFF  # where the large form of zip archives begins
 _VERSION = 45  # of the format, the one that has the large form
 
@@ -31,16 +35,23 @@ class ArchiveReader:
 
     Args:
         file: at any position.
-        pool: for the checksums of large records, which take longer than reading does.
+        pool: reads large records.
         bytes_of: the whole file as an array, if it is mapped; records are then parts of it.
+        direct: `file` is a plain file of the system, and stays open as long as the pool works.
 
     Raises:
         RuntimeError: it is damaged, or no archive of PyTorch's.
     """
 
-    def __init__(self, file: BinaryIO, pool: Executor, bytes_of: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        pool: Executor,
+        bytes_of: np.ndarray | None = None,
+        direct: bool = False,
+    ) -> None:
         self.file, self.pool, self.bytes_of = file, pool, bytes_of
-        self.checks: list[tuple[str, int, Future[int]]] = []
+        self.direct = direct and hasattr(os, "preadv")
         try:
             with zipfile.ZipFile(file) as archive:
                 entries = archive.infolist()
@@ -89,9 +100,23 @@ class ArchiveReader:
         """The bytes of a record.
 
         Raises:
-            RuntimeError: there is none, or it is cut off, or is small and damaged; `verify` says
-            whether large ones are.
+            RuntimeError: there is none, or it is cut off, or is damaged.
         """
+        entry, start = self._place(name)
+        if self.bytes_of is not None:
+            return self._mapped(name, start, entry.file_size)
+        self.file.seek(start)
+        try:
+            data = read_into(self.file, entry.file_size)
+        except EOFError as error:
+            raise RuntimeError(f"record {name[:100]!r}: {error}") from None
+        # PyTorch can be told to leave checksums out, and writes 0.
+        if entry.CRC and zlib.crc32(data) != entry.CRC:
+            raise _damaged(name)
+        return data
+
+    def _place(self, name: str) -> tuple[zipfile.ZipInfo, int]:
+        """A record's entry, and where its bytes begin."""
         entry = self.records.get(self.prefix + name)
         if entry is None:
             raise RuntimeError(f"the zip archive has no record {name[:100]!r}")
@@ -100,51 +125,52 @@ class ArchiveReader:
         if len(header) != _LOCAL_HEADER or header[:4] != b"PK\x03\x04":
             raise RuntimeError(f"record {name[:100]!r} does not begin where the archive says")
         skip = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
-        start = entry.header_offset + _LOCAL_HEADER + skip
-        if self.bytes_of is not None:
-            data = self.bytes_of[start : start + entry.file_size]
-            if len(data) != entry.file_size:
-                raise RuntimeError(f"record {name[:100]!r} is cut off")
-            return data
-        self.file.seek(start)
-        try:
-            data = read_into(self.file, entry.file_size)
-        except EOFError as error:
-            raise RuntimeError(f"record {name[:100]!r}: {error}") from None
-        # PyTorch can be told to leave checksums out, and writes 0.
-        if entry.CRC and len(data) >= _LARGE:
-            self.checks.append((name, entry.CRC, self.pool.submit(zlib.crc32, data)))
-        elif entry.CRC and zlib.crc32(data) != entry.CRC:
-            raise _damaged(name)
+        return entry, entry.header_offset + _LOCAL_HEADER + skip
+
+    def _mapped(self, name: str, start: int, size: int) -> np.ndarray:
+        data = self.bytes_of[start : start + size]
+        if len(data) != size:
+            raise RuntimeError(f"record {name[:100]!r} is cut off")
         return data
 
-    def verify(self) -> None:
-        """See that what was read is what was written.
+    def elements(self, key: str, nbytes: int, itemsize: int) -> Callable[[], np.ndarray]:
+        """The bytes of a storage, in this machine's order, as what waits for them.
 
-        Raises:
-            RuntimeError: it is not.
-        """
-        while self.checks:
-            name, expected, found = self.checks.pop()
-            if found.result() != expected:
-                raise _damaged(name)
-
-    def elements(self, key: str, nbytes: int, itemsize: int) -> np.ndarray:
-        """The bytes of a storage, in this machine's order.
+        A large one is read and checked by a thread meanwhile, if the file was opened here.
 
         Args:
             key: its name.
             nbytes: how many the pickle says there are.
             itemsize: bytes that make one number.
         """
-        data = self.record(f"data/{key}")
-        if len(data) != nbytes:
+        name = f"data/{key}"
+        entry, start = self._place(name)
+        if entry.file_size != nbytes:
             raise UnpicklingError(
-                f"storage {key[:50]!r} has {len(data)} bytes, {nbytes} are announced"
+                f"storage {key[:50]!r} has {entry.file_size} bytes, {nbytes} are announced"
             )
-        if self.order.decode() != sys.byteorder and itemsize > 1:
-            data = data.view(f"u{itemsize}").byteswap().view(np.uint8)
-        return frozen(data) if data.flags.writeable else data
+        read = functools.partial(self.record, name)
+        if self.direct and self.bytes_of is None and nbytes >= _LARGE:
+            read = self.pool.submit(_checked, self.file.fileno(), name, entry, start).result
+        if self.order.decode() == sys.byteorder or itemsize == 1:
+            return lambda: frozen(read())
+        return lambda: frozen(read().view(f"u{itemsize}").byteswap().view(np.uint8))
+
+
+def _checked(file: int, name: str, entry: zipfile.ZipInfo, start: int) -> np.ndarray:
+    """The bytes of a record, each piece checked while the processor's cache has it still."""
+    data = aligned(entry.file_size)
+    view, done, crc = memoryview(data), 0, 0
+    while done < len(view):
+        n = os.preadv(file, [view[done : done + _PIECE]], start + done)
+        if not n:
+            raise RuntimeError(f"record {name[:100]!r} is cut off")
+        if entry.CRC:
+            crc = zlib.crc32(view[done : done + n], crc)
+        done += n
+    if crc != entry.CRC:
+        raise _damaged(name)
+    return data
 
 
 def _damaged(name: str) -> RuntimeError:

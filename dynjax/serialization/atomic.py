@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
 from typing import BinaryIO
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
 
 
 @contextlib.contextmanager
@@ -16,7 +22,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     It is written beside its target, in the same folder, brought to the disk, and renamed over it;
     then the folder is brought to the disk. A process that is killed may leave a hidden
-    `.<name>.<random>.tmp` behind. What is no regular file (a pipe, a device) is written as it is.
+    `.<name>.<random>.tmp` behind, which the next one to write the same file removes. What is no regular file (a pipe, a device) is written as it is.
 
     Args:
         path: the file to make or replace; a symbolic link stays, what it leads to is replaced.
@@ -34,16 +40,20 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with open(target, "wb") as file:
             yield file
         return
-    # File names have 255 bytes at most; nobody reads this one.
-    temporary = os.path.join(folder, f".{name[:50]}.{secrets.token_hex(8)}.tmp")
+    prefix = f".{name[:50]}."  # file names have 255 bytes at most; nobody reads this one
+    _clean(folder, prefix)
+    temporary, file = _new(folder, prefix)
     try:
-        with open(temporary, "xb") as file:
+        with file:
             if mode is not None:
                 os.chmod(temporary, stat.S_IMODE(mode))
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+            if fcntl:  # while it is locked still; elsewhere open files can't be renamed
+                os.replace(temporary, target)
+        if not fcntl:
+            os.replace(temporary, target)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
@@ -59,3 +69,31 @@ def _sync_folder(folder: str) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _new(folder: str, prefix: str) -> tuple[str, BinaryIO]:
+    """A new hidden file, locked as long as it is open: a killed process holds no lock."""
+    while True:
+        path = os.path.join(folder, f"{prefix}{secrets.token_hex(8)}.tmp")
+        file = open(path, "xb")
+        if not fcntl:
+            return path, file
+        with contextlib.suppress(OSError):  # a file system without locks, where none are cleaned
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            if os.path.samestat(os.stat(path), os.fstat(file.fileno())):
+                return path, file
+        except FileNotFoundError:  # taken for a dead process's before it was locked
+            pass
+        file.close()
+
+
+def _clean(folder: str, prefix: str) -> None:
+    """Remove what killed processes left of saving to the same name."""
+    if not fcntl:
+        return
+    pattern = re.compile(re.escape(prefix) + r"[0-9a-f]{16}\.tmp")
+    for name in filter(pattern.fullmatch, os.listdir(folder)):
+        with contextlib.suppress(OSError), open(os.path.join(folder, name), "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(file.name)

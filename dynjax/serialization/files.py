@@ -105,7 +105,8 @@ def load(
     """Read state from a file that `save` or PyTorch's `torch.save` wrote.
 
     Zip archives and the legacy format are read. No code is ever run, whatever `weights_only` says:
-    names that a file mentions are looked up in a fixed list of what makes tensors and containers.
+    names that a file mentions are looked up in a fixed list of what makes tensors, containers and
+    NumPy's numbers.
 
     Args:
         f: a path, or a file object that can be read and can seek.
@@ -136,7 +137,7 @@ def load(
         raise ValueError("f must be a file path in order to use the mmap argument")
     if path:
         with open(f, "rb") as file:
-            return _load(file, _placing(map_location), encoding, bool(mmap))
+            return _load(file, _placing(map_location), encoding, bool(mmap), direct=True)
     if not all(hasattr(f, name) for name in ("read", "seek", "tell", "readline")):
         raise AttributeError(
             f"{type(f).__name__!r} can't read and seek. You can only load from a file that is "
@@ -146,7 +147,7 @@ def load(
     return _load(f, _placing(map_location), encoding, False)
 
 
-def _load(file: BinaryIO, place: Any, encoding: str, mmap: bool) -> Any:
+def _load(file: BinaryIO, place: Any, encoding: str, mmap: bool, direct: bool = False) -> Any:
     source = Source(file)
     start = source.take(min(4, source.left()))
     file.seek(source.here)
@@ -158,10 +159,12 @@ def _load(file: BinaryIO, place: Any, encoding: str, mmap: bool) -> Any:
             raise RuntimeError("mmap can only be used with zip archives, not the legacy format")
         return legacy.load(source, rebuilder, place, encoding)
     with ThreadPoolExecutor() as pool:
-        archive = ArchiveReader(file, pool, mapped(file) if mmap else None)
-        result = _unpickled(archive, rebuilder, place, encoding)
-        archive.verify()
-    return result
+        archive = ArchiveReader(file, pool, mapped(file) if mmap else None, direct)
+        try:
+            return _unpickled(archive, rebuilder, place, encoding)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _unpickled(archive: ArchiveReader, rebuilder: Rebuilder, place: Any, encoding: str) -> Any:
@@ -172,7 +175,7 @@ def _unpickled(archive: ArchiveReader, rebuilder: Rebuilder, place: Any, encodin
             raise refuse(f"Unsupported reference to {str(reference)[:100]!r}")
         return rebuilder.storage(*reference[1:])
 
-    def read(stored: Stored) -> np.ndarray:
+    def read(stored: Stored) -> Callable[[], np.ndarray]:
         itemsize = _number_size(stored)
         return archive.elements(stored.key, stored.nbytes, itemsize)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pickle import UnpicklingError
 from typing import Any
 
@@ -47,7 +48,8 @@ def load(source: Source, rebuilder: Rebuilder, place: Any, encoding: str) -> Any
     keys = Unpickler(source, {}).load()
     if type(keys) is not list or len(set(keys)) != len(keys):
         raise UnpicklingError("the list of storages is no list of different names")
-    rebuilder.fill(_Storages(source, keys, rebuilder).read, place)
+    storages = _Storages(source, keys, rebuilder)
+    rebuilder.fill(lambda stored: partial(storages.read, stored), place)
     return result
 
 

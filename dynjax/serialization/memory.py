@@ -20,7 +20,8 @@ def aligned(nbytes: int) -> np.ndarray:
 
 def frozen(array: np.ndarray) -> np.ndarray:
     """The array, which nobody will write to from now on."""
-    array.flags.writeable = False
+    if array.flags.writeable:
+        array.flags.writeable = False
     return array
 
 

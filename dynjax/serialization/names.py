@@ -9,6 +9,8 @@ from pickle import UnpicklingError
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from ..core import dtypes
 from ..core.devices import device as Device
 from ..core.size import Size
@@ -106,6 +108,43 @@ def _device(kind: Any, index: Any = None) -> Device:
     return Device(kind) if index is None else Device(kind, index)
 
 
+class NumpyType:
+    """The type of a NumPy number, as a file describes it.
+
+    Args:
+        name: kind and bytes: "f8".
+        align, copy: arguments of `numpy.dtype` that mean nothing here.
+    """
+
+    __slots__ = ("dtype", "name")
+
+    def __init__(self, name: Any, align: Any = False, copy: Any = True) -> None:
+        if type(name) is not str or name not in _NUMBERS:
+            raise refuse(f"Unsupported NumPy type {str(name)[:50]!r}")
+        self.dtype, self.name = np.dtype(name), "numpy.dtype"
+
+    def build(self, state: Any) -> None:
+        """Take the byte order from the rest of the description; nothing else may be in it."""
+        if type(state) is not tuple or len(state) < 2 or state[1] not in ("<", ">", "|", "="):
+            raise UnpicklingError("a NumPy type's state is a version and a byte order")
+        if any(part not in (None, -1, 0) for part in state[2:]):
+            raise refuse("Unsupported NumPy type with fields")
+        self.dtype = self.dtype.newbyteorder(state[1])
+
+
+_NUMBERS = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16")
+
+
+def _numpy_number(kind: Any, data: Any) -> np.generic:
+    if type(kind) is not NumpyType or type(data) is not bytes:
+        raise UnpicklingError("a NumPy number is its type and its bytes")
+    if len(data) != kind.dtype.itemsize:
+        raise UnpicklingError(f"{len(data)} bytes for a NumPy number of type {kind.dtype}")
+    if kind.dtype == bool and data not in (b"\0", b"\1"):
+        raise UnpicklingError("a truth value other than 0 and 1")
+    return np.frombuffer(data, kind.dtype)[0]
+
+
 PARAMETER = "torch.nn.parameter.Parameter"
 TENSOR = "torch.Tensor"
 
@@ -117,6 +156,9 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "builtins.bytearray": _bytearray,
     "builtins.complex": _complex,
     "_codecs.encode": _bytes,
+    "numpy.dtype": NumpyType,
+    "numpy.core.multiarray.scalar": _numpy_number,
+    "numpy._core.multiarray.scalar": _numpy_number,
     "torch.Size": _size,
     "torch.device": _device,
 }

@@ -22,7 +22,7 @@ from ..tensor.parameter import Parameter
 from ..tensor.storage import Alias, Storage
 from ..tensor.tensor import Tensor, host_value
 from .contents import contents
-from .names import NAMES, PARAMETER, TENSOR, Missing, StorageType
+from .names import NAMES, PARAMETER, TENSOR, Missing, NumpyType, StorageType
 from .strided import Part, view_of
 from .unpickle import Global, refuse
 
@@ -262,6 +262,9 @@ class Rebuilder:
         Raises:
             pickle.UnpicklingError: it is none that has some, or one would hide a method.
         """
+        if type(target) is NumpyType:
+            target.build(state)
+            return
         if type(target) not in (OrderedDict, Tensor, Parameter):
             raise refuse(f"Unsupported state for {type(target).__name__}")
         if type(state) is not dict:
@@ -274,12 +277,15 @@ class Rebuilder:
     # --- elements
 
     def fill(
-        self, read: Callable[[Stored], np.ndarray], place: Callable[[str, np.ndarray], Device]
+        self,
+        read: Callable[[Stored], Callable[[], np.ndarray]],
+        place: Callable[[str, np.ndarray], Device],
     ) -> None:
         """Give all tensors that somebody holds their values.
 
         Args:
-            read: the bytes of a storage, as an array that nobody will write to.
+            read: begins to read a storage; what it returns waits for its bytes, as an array that
+                nobody will write to.
             place: the device for a storage that was at a location; may be asked with the elements.
 
         Raises:
@@ -307,18 +313,18 @@ class Rebuilder:
                 f"the file's tensors take {expanded} bytes more than its storages: refused, "
                 f"since over {room}"
             )
-        for group in groups.values():
-            _fill(group, read, place)
+        begun = [(group, read(group[0].stored.whole)) for group in groups.values()]
+        for group, data in begun:
+            _fill(group, data(), place)
 
 
 def _fill(
     group: list[Rebuilt],
-    read: Callable[[Stored], np.ndarray],
+    data: np.ndarray,
     place: Callable[[str, np.ndarray], Device],
 ) -> None:
     """Give the tensors of one storage their values."""
     stored, dtype = group[0].stored.whole, group[0].dtype
-    data = read(stored)
     flat = data[: len(data) // dtype.itemsize * dtype.itemsize].view(dtype.np)
     if dtype is dtypes.bool_ and data.max(initial=0) > 1:
         raise UnpicklingError(f"storage {stored.key[:50]!r} has truth values other than 0 and 1")
@@ -391,6 +397,6 @@ def check_finished(result: Any) -> None:
         pickle.UnpicklingError: a class, a function or a storage by itself is in it.
     """
     for x in contents(result):
-        if isinstance(x, Global | Stored):
-            name = x.name if isinstance(x, Global) else f"storage {x.key}"
+        if isinstance(x, Global | Stored | NumpyType):
+            name = f"storage {x.key}" if isinstance(x, Stored) else x.name
             raise refuse(f"Unsupported value {name[:200]!r}")

@@ -91,6 +91,30 @@ def test_finetune_trains_the_head_alone(tmp_path):
         assert float(re.findall(r"accuracy ([\d.]+)%", output)[-1]) > 85  # 20 for knowing nothing
 
 
+def test_early_stopping_stops_and_keeps_the_best():
+    pytest.importorskip("sklearn")
+    output, _ = run("early_stopping", "--epochs", "30", "--patience", "2")
+    validation = losses(output)
+    assert "stopped: no better for 2 epochs" in output and len(validation) < 30
+    assert min(validation) == validation[-3]
+    assert "Total params: 4,810" in output
+    assert float(re.search(r"test accuracy ([\d.]+)%", output)[1]) > 90
+
+
+def test_early_stopping_with_workers_reads_the_same():
+    pytest.importorskip("sklearn")
+    alone, _ = run("early_stopping", "--epochs", "2")
+    by_workers, _ = run("early_stopping", "--epochs", "2", "--workers", "1")
+    assert losses(alone) == losses(by_workers)
+
+
+def test_multi_task_learns_both_tasks():
+    pytest.importorskip("sklearn")
+    output, _ = run("multi_task", "--epochs", "8")
+    digits, ink = map(float, re.findall(r"(?:accuracy|explained) ([\d.]+)%", output))
+    assert digits > 85 and ink > 80  # 10 and 0 for knowing nothing
+
+
 def test_char_gpt_learns_and_writes():
     arguments = "--steps 40 --sample 20 --batch-size 4".split()
     output, _ = run("char_gpt", *arguments)

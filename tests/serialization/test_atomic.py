@@ -89,3 +89,31 @@ def test_killed_saves_leave_the_old_file_or_the_new_one():
     )
     assert done.returncode == 0, done.stderr
     assert re.search(r"3 kills", done.stdout)
+
+
+LEAVES_A_PART = """
+import os, signal, sys
+from dynjax.serialization.atomic import replacing
+with replacing(sys.argv[1]) as file:
+    file.write(b"new")
+    print(os.listdir(os.path.dirname(sys.argv[1])), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs file locks")
+def test_what_a_killed_process_left_goes_with_the_next_save_to_the_same_name(tmp_path):
+    path, other = tmp_path / "file", tmp_path / ".file.txt.0123456789abcdef.tmp"
+    for precious in (other, tmp_path / ".file.tmp", tmp_path / "file.0123456789abcdef.tmp"):
+        precious.write_bytes(b"of somebody else")
+    path.write_bytes(b"old")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", LEAVES_A_PART, path], env=environment, cwd=ROOT)
+    left = set(os.listdir(tmp_path))
+    assert path.read_bytes() == b"old" and len(left) == 5
+    with replacing(path) as ours:
+        with replacing(path) as file:  # ours is alive, and stays
+            file.write(b"newer")
+        ours.write(b"newest")
+    assert path.read_bytes() == b"newest"
+    assert len(os.listdir(tmp_path)) == 4 and other.exists()

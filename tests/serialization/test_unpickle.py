@@ -9,6 +9,7 @@ import struct
 import sys
 import tracemalloc
 
+import numpy as np
 import pytest
 
 import dynjax
@@ -275,3 +276,228 @@ def test_random_programs_end_in_a_value_or_a_clear_error():
             unpickle.loads(b"".join(parts), NAMES)
         except (pickle.UnpicklingError, EOFError):
             pass
+
+
+# --- NumPy's numbers --------------------------------------------------------------------------
+
+NUMBERS = [
+    np.float64(1.5),
+    np.float32(-0.1),
+    np.float16(2),
+    np.int32(-7),
+    np.uint8(200),
+    np.int64(-(2**60)),
+    np.bool_(True),
+    np.complex64(1 - 2j),
+    np.float64("nan"),
+]
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_gadgets_as_pickle_writes_them(protocol):
+    for call in ((shutil.rmtree, ("/nowhere",)), (getattr, ("", "join")), (sys.exit, (1,))):
+        data = pickle.dumps([Evil(*call)], protocol)
+        with pytest.raises(pickle.UnpicklingError):
+            unpickle.loads(data, NAMES)
+
+
+@pytest.mark.parametrize(
+    ("program", "why"),
+    [
+        (b"\x82\x01.", "EXT1"),
+        (b"\x83\x01\x00.", "EXT2"),
+        (b"\x84\x01\x00\x00\x00.", "EXT4"),
+        (b"\x97.", "NEXT_BUFFER"),
+        (b"N\x98.", "READONLY_BUFFER"),
+        (b"Pevil\n.", "PERSID"),
+        (text("evil") + b"Q.", "outside of the pickle"),
+        (b"\xff.", "opcode"),
+        (text("os") + b"K\x01\x93.", "STACK_GLOBAL"),
+        (b"ctorch\nSize\n}R.", "tuple"),
+        (b"K\x01)R.", "call"),
+        (text("x") + b")R.", "call"),
+        (b"ctorch\nfloat32\n)R.", "call of 'dtype'"),
+        (b"ctorch\nTensor\n)R.", "call of 'torch.Tensor'"),
+        (b"ctorch\nFloatStorage\n)R.", "call"),
+        (b"ctorch\nSize\n(K\x01K\x02tR.", "wrong arguments"),
+        (b"ctorch\nSize\n(" + text("ab") + b"tR.", "integers"),
+        (b"ctorch\ndevice\n(N" + b"tR.", "text"),
+        (b"c_codecs\nencode\n(" + text("x") + text("rot13") + b"tR.", "encoding 'rot13'"),
+        (b"cbuiltins\nbytearray\n(J\xff\xff\xff\x7ftR.", "encoding"),
+        (b"cbuiltins\ncomplex\n(" + text("1") + text("2") + b"tR.", "floats"),
+        (b"ccollections\nCounter\n(K\x05tR.", "dictionary"),
+        (b"}}b.", "state"),
+        (b"]K\x01K\x02s.", "set items of list"),
+        (b"}K\x01a.", "append"),
+        (b"](K\x01\x90.", "add"),
+        (b"}(K\x01u.", "no value"),
+        (b"}]Ns.", "unhashable"),
+        (b"K\x01K\x02.", "more or less than one"),
+        (b"(K\x01.", "more or less than one"),
+        (b".", "more or less than one"),
+        (b"h\x05.", "BINGET"),
+        (b"q\x05.", "BINPUT"),
+        (b"a.", "APPEND"),
+        (b"t.", "TUPLE"),
+        (b"\x87.", "TUPLE3"),
+        (b"I1x\n.", "INT"),
+        (b"S'\\x41'\n.", "STRING"),
+        (b"X\x01\x00\x00\x00\xff.", "BINUNICODE"),
+        (b"I" + b"1" * 5000 + b"\n.", "INT"),
+    ],
+)
+def test_programs_that_are_refused(program, why):
+    with pytest.raises(pickle.UnpicklingError, match=why):
+        unpickle.loads(program, NAMES)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        b"",
+        b"\x80",
+        b"]",
+        b"X\xff\xff\xff\xff",
+        b"\x8d\xff\xff\xff\xff\xff\xff\xff\x7fabc",
+        b"\x8e\xff\xff\xff\xff\xff\xff\xff\xffabc",
+        b"\x96\x00\x00\x00\x00\x00\x00\x00\x7fabc",
+        b"\x8b\xff\xff\xff\x7f",
+        b"ctorch",
+        b"\x95\xff",
+    ],
+)
+def test_programs_that_are_cut_off(program):
+    with pytest.raises(EOFError, match="cut off"):
+        unpickle.loads(program, NAMES)
+
+
+def test_depth_costs_nothing_but_deep_keys_are_refused():
+    depth = 20_000
+    nested = unpickle.loads(b"]" * depth + b"a" * (depth - 1) + b".", NAMES)
+    assert type(nested) is list
+    deep = b"N" + b"\x85" * depth
+    unpickle.loads(deep + b".", NAMES)
+    for key in (b"}" + deep + b"Ns.", b"\x8f(" + deep + b"\x90.", b"(" + deep + b"\x91."):
+        with pytest.raises(pickle.UnpicklingError, match="too deep"):
+            unpickle.loads(key, NAMES)
+
+
+def test_keys_that_would_be_hashed_forever_are_refused():
+    doubling = b"N" + b"q\x000h\x00h\x00\x86" * 60
+    assert unpickle.loads(doubling + b".", NAMES)
+    with pytest.raises(pickle.UnpicklingError, match="too"):
+        unpickle.loads(b"}" + doubling + b"Ns.", NAMES)
+
+
+def test_memory_is_bounded_by_the_file():
+    programs = [b"Nr\xff\xff\xff\xff.", b"X\xff\xff\xff\x7f" + b"a" * 9]
+    tracemalloc.start()
+    try:
+        for program in programs:
+            try:
+                unpickle.loads(program, NAMES)
+            except EOFError:
+                pass
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+VALUES = [
+    None, True, False, 0, -1, 255, 256, 2**31, -(2**31) - 1, 2**70, -(2**2000), 1.5, float("inf"),
+    "", "text", "ä\ud800", "x" * 300, b"", b"\x00\xff", b"y" * 300, bytearray(b"z"), 3 - 2j,
+    [], [1, [2]], (), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4), {}, {"a": {1: 2}, (1, "b"): None},
+    set(), {1, 2}, collections.OrderedDict(b=1, a=2), collections.Counter("aab"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:20])
+def test_values_read_as_pickle_wrote_them(value, protocol):
+    read = unpickle.loads(pickle.dumps(value, protocol), NAMES)
+    assert read == value and type(read) is type(value)
+
+
+def test_one_object_twice_stays_one():
+    inner = [1]
+    a, b = unpickle.loads(pickle.dumps((inner, inner), 2), NAMES)
+    assert a is b
+    loop = []
+    loop.append(loop)
+    read = unpickle.loads(pickle.dumps(loop, 2), NAMES)
+    assert read[0] is read
+
+
+def test_strings_of_python_2():
+    assert unpickle.loads(b"U\x02\xc3\xa4.", NAMES) == "ä"
+    assert unpickle.loads(b"T\x01\x00\x00\x00\xe4.", NAMES, encoding="latin1") == "ä"
+    assert unpickle.loads(b"U\x01\xe4.", NAMES, encoding="bytes") == b"\xe4"
+
+
+def test_random_programs_end_in_a_value_or_a_clear_error():
+    draw = random.Random(0)
+    opcodes = b"".join(unpickle._OPCODES) + b".." + bytes(range(0, 256, 7))
+    full = ["torch.Size", "torch.device", "collections.OrderedDict", "os.system"]
+    names = [SPELLINGS["GLOBAL alone"](*split(name)) for name in full]
+    for _ in range(3000):
+        parts = [bytes([draw.choice(opcodes)]) for _ in range(draw.randrange(40))]
+        parts.insert(draw.randrange(len(parts) + 1), draw.choice(names))
+        try:
+            unpickle.loads(b"".join(parts), NAMES)
+        except (pickle.UnpicklingError, EOFError):
+            pass
+
+
+# --- NumPy's numbers --------------------------------------------------------------------------
+
+NUMBERS = [
+    np.float64(1.5), np.float32(-0.1), np.float16(2), np.int32(-7), np.uint8(200),
+    np.int64(-(2**60)), np.bool_(True), np.complex64(1 - 2j), np.dtype(">i4").type(5), np.float64("nan"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+@pytest.mark.parametrize("number", NUMBERS, ids=repr)
+def test_numbers_of_numpy_are_read(number, protocol):
+    state = {"best": number, "again": [number, number]}
+    (read, again, _) = (lambda r: (r["best"], *r["again"]))(
+        dynjax.load(io.BytesIO(archive(pickle.dumps(state, protocol))))
+    )
+    assert type(read) is type(again) is type(number)
+    assert read.tobytes() == again.tobytes() == number.tobytes()
+
+
+class Reduced:
+    """What pickles as this call, then this state."""
+
+    def __init__(self, *reduced):
+        self.reduced = reduced
+
+    def __reduce__(self):
+        return self.reduced
+
+
+SCALAR = np.float64(0).__reduce__()[0]
+BAD_NUMBERS = {
+    "objects": Reduced(np.dtype, ("O8", False, True)),
+    "fields": Reduced(np.dtype, ("V8", False, True), (3, "|", None, ("a",), {"a": 1}, 8, 1, 0)),
+    "text": Reduced(np.dtype, ("U4",)),
+    "a list": Reduced(np.dtype, ([("a", "f8")],)),
+    "fields in the state": Reduced(np.dtype, ("f8",), (3, "<", None, ("a",), {"a": 1}, 8, 1, 0)),
+    "byte order": Reduced(np.dtype, ("f8",), (3, "?")),
+    "state": Reduced(np.dtype, ("f8",), {"a": 1}),
+    "too few bytes": Reduced(SCALAR, (np.dtype("f8"), b"1234")),
+    "too many bytes": Reduced(SCALAR, (np.dtype("f8"), b"1" * 9000)),
+    "no type": Reduced(SCALAR, ("f8", b"12345678")),
+    "an object": Reduced(SCALAR, (np.dtype("f8"), [1])),
+    "truth": Reduced(SCALAR, (np.dtype("?"), b"\2")),
+    "a type alone": np.dtype("f8"),
+    "an array": np.zeros(2),
+    "a type class": np.float64,
+}
+
+
+@pytest.mark.parametrize("name", BAD_NUMBERS)
+def test_other_things_of_numpy_are_refused(name):
+    with pytest.raises(pickle.UnpicklingError):
+        dynjax.load(io.BytesIO(archive(pickle.dumps([BAD_NUMBERS[name]], 2))))
