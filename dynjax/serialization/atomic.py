@@ -22,7 +22,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     It is written beside its target, in the same folder, brought to the disk, and renamed over it;
     then the folder is brought to the disk. A process that is killed may leave a hidden
-    `.<name>.<random>.tmp` behind, which the next one to write the same file removes. What is no regular file (a pipe, a device) is written as it is.
+    `.<name>.<random>.tmp` behind, which the next one to write the same
+    file removes. What is no regular file (a pipe, a device) is written as it is.
 
     Args:
         path: the file to make or replace; a symbolic link stays, what it leads to is replaced.

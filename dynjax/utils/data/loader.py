@@ -231,11 +231,12 @@ class _LoaderIterator:
                 "pinned memory won't be used.",
                 stacklevel=3,
             )
-        self.base_seed = draw_seed(loader.generator)
         self.begin(loader)
 
     def begin(self, loader: DataLoader) -> None:
         """Begin a pass."""
+        # Drawn in each pass, so that the order is the same whether workers persist or not.
+        self.base_seed = draw_seed(loader.generator)
         self.loader, self.keys = loader, iter(loader._index_sampler)
         self.announced, self.given = loader._announced, 0
 
