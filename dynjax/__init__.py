@@ -26,6 +26,7 @@ with _Unhurried():  # a third of the time it takes to import
         special,
         utils,
     )
+from . import array_methods as _array_methods
 from .amp.autocast_mode import autocast
 from .amp.grad_scaler import GradScaler
 from .autograd import mixed as _mixed

@@ -22,7 +22,9 @@ def _one(name: str) -> Callable:
 
 
 def _many(name: str) -> Callable:
-    def function(x: Tensor, /, *, s: Any = None, axes: Any = None, norm: str = "backward") -> Tensor:
+    def function(
+        x: Tensor, /, *, s: Any = None, axes: Any = None, norm: str = "backward"
+    ) -> Tensor:
         return _F[name](x, s, axes, norm)
 
     return _named(function, name)

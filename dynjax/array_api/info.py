@@ -6,7 +6,8 @@ from typing import Any
 
 from ..core import dtypes
 from ..core.devices import device as Device
-from .adapters import default_device, isdtype
+from ..engine.trace import state
+from .types import isdtype
 
 _NAMES = (
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32",
@@ -24,7 +25,7 @@ class __array_namespace_info__:  # noqa: N801  (the standard's name)
 
     def default_device(self) -> Any:
         """Where arrays are made."""
-        return default_device()
+        return state.device()
 
     def default_dtypes(self, *, device: Any = None) -> dict[str, Any]:
         """The types of arrays made without one."""
@@ -35,9 +36,7 @@ class __array_namespace_info__:  # noqa: N801  (the standard's name)
 
     def dtypes(self, *, device: Any = None, kind: Any = None) -> dict[str, Any]:
         """The types there are, of a kind."""
-        return {
-            name: own for name, own in DTYPES.items() if kind is None or isdtype(own, kind)
-        }
+        return {name: own for name, own in DTYPES.items() if kind is None or isdtype(own, kind)}
 
     def devices(self) -> list[Any]:
         """The devices there are."""

@@ -8,7 +8,10 @@ from typing import Any
 from ..core.dtypes import dtype as DType
 from ..ops.declare import NAMES
 from ..tensor.tensor import Tensor
-from .adapters import _axes, matmul, matrix_transpose, promoted, sum, tensordot, vecdot
+from .products import matmul, tensordot, vecdot
+from .reductions import axes_of, sum
+from .shapes import matrix_transpose
+from .types import promoted
 
 _L = NAMES["linalg"]
 
@@ -126,11 +129,9 @@ def trace(x: Tensor, /, *, offset: int = 0, dtype: DType | None = None) -> Tenso
     return sum(diagonal(x, offset=offset), axis=-1, dtype=dtype)
 
 
-def vector_norm(
-    x: Tensor, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2
-) -> Tensor:
+def vector_norm(x: Tensor, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Tensor:
     """Norms of vectors along one axis or several."""
-    axes = _axes(x, axis)
+    axes = axes_of(x, axis)
     if not axes:
         return (x != 0).to(x.abs().dtype) if ord == 0 else x.abs()
     return _L["vector_norm"](x, ord, axes, keepdim=keepdims)

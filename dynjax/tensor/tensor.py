@@ -253,10 +253,14 @@ class Tensor:
         array = self._array()
         return jnp.asarray(array) if type(array) is np.ndarray else array
 
-    def __dlpack__(self, **kwargs: Any) -> Any:
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None,
+        copy: bool | None = None,
+    ) -> Any:  # fmt: skip
         if self.requires_grad:
             raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
-        return self.__jax_array__().__dlpack__(**kwargs)
+        kwargs = {"max_version": max_version, "dl_device": dl_device, "copy": copy}
+        return self.__jax_array__().__dlpack__(stream=stream, **kwargs)
 
     def __dlpack_device__(self) -> tuple:
         return self.__jax_array__().__dlpack_device__()
