@@ -1,8 +1,11 @@
-"""Settings shared by all tests: the Hypothesis profiles."""
+"""Settings shared by all tests: the Hypothesis profiles, and how XLA compiles."""
 
 import os
 
 from hypothesis import HealthCheck, settings
+
+# Thousands of small programs run a few times each: what takes time is to compile them.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 # A deadline would measure XLA's compiler and the machine's other work.
 settings.register_profile(

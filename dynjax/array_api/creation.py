@@ -115,9 +115,7 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> T
     """An array of another library's."""
     if isinstance(x, Tensor):
         return asarray(x, device=device, copy=copy)
-    from ..interop.dlpack import from_dlpack as take
-
-    made = take(x)
+    made = _T["from_dlpack"](x)
     return made if device is None else made.to(device)
 
 

@@ -217,5 +217,5 @@ def test_old_reduction_arguments_warn():
 
 
 def test_functional_says_what_is_closest():
-    with pytest.raises(AttributeError, match="no attribute 'linera'. Did you mean: 'linear'"):
+    with pytest.raises(AttributeError, match="no attribute 'linera'; did you mean 'linear'"):
         nn.functional.linera
