@@ -80,7 +80,7 @@ def operations(torch: Any) -> dict[str, dict[str, Call]]:
     """Kind -> name -> the operation of `torch`, PyTorch or dynjax, on inputs of that kind."""
     f, linalg, fft = torch.nn.functional, torch.linalg, torch.fft
     plain = {
-        "one": "exp sin tanh sigmoid erf abs sum mean var std amax prod norm logsumexp argmax all "
+        "one": "exp sin tanh sigmoid erf abs sum mean var std amax prod norm argmax all "
         "isnan sign round digamma lgamma expm1 clone",
         "two": "add mul div pow maximum atan2 fmod hypot lt",
         "square": "det inverse matrix_exp",
@@ -160,6 +160,7 @@ def operations(torch: Any) -> dict[str, dict[str, Call]]:
             "glu": f.glu,
             "multinomial": lambda x: x.detach().softmax(1).multinomial(8),
             "repeat_interleave": lambda x: x.repeat_interleave(2, 0),
+            "logsumexp": lambda x: x.logsumexp(1),
             "diff": torch.diff,
         },
         "pick": {
