@@ -253,12 +253,7 @@ def test_tensors_from_workers_can_be_computed_with_and_changed():
 def test_workers_know_who_they_are_and_draw_different_numbers():
     def facts():
         generator = torch.Generator().manual_seed(5)
-        options = {
-            "worker_init_fn": mark,
-            "generator": generator,
-            "batch_size": None,
-            "num_workers": 2,
-        }
+        options = {"worker_init_fn": mark, "generator": generator}
         return list(DataLoader(Facts(), None, num_workers=2, **options))
 
     first, again = facts(), facts()
