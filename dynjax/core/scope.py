@@ -6,6 +6,7 @@ The one list: error messages, the page of all names and the parity tests read it
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 _INTERNAL = "an internal of PyTorch's that its documentation does not describe"
 _SPARSE = "sparse tensors: XLA's arrays are dense"
@@ -83,6 +84,7 @@ OUT_OF_SCOPE: tuple[tuple[str, str], ...] = (
 )  # fmt: skip
 
 
+@lru_cache(4096)
 def out_of_scope(name: str) -> str | None:
     """Why a name of PyTorch's is left out on purpose; None for any other name.
 

@@ -137,7 +137,7 @@ def test_cond_takes_one_side():
         (dynjax, "relu6_", "did you mean|no attribute"),
         (dynjax, "sparse_coo_tensor", "out of scope.*surface.md"),
         (dynjax.ones(1), "to_sparse", "'Tensor' object has no attribute.*out of scope"),
-        (dynjax.ones(1), "reshpe", "did you mean 'reshape'"),
+        (dynjax.ones(1), "reshpe", "'Tensor' object has no attribute 'reshpe'$"),
         (F, "sofmax", "did you mean 'softmax'"),
         (F, "scaled_mm", "out of scope"),
         (nn, "Linaer", "did you mean 'Linear'"),
