@@ -49,7 +49,6 @@ class Kernel:
         is_alias: results are the inputs unchanged.
         updates: results are new contents of the first inputs, which stay where it fails.
         fleeting: results are mostly dropped without a look, as gradients are.
-        products: for the reverse sweep, what it records for this kernel.
         kept: (result, input) pairs: results that are the input where it fails, as with `updates`.
         parts: the `Lowered` path that it is made of, if it is a recorded part.
         cotangents: of a vector-Jacobian product, the first array input in which it is linear.
@@ -60,7 +59,7 @@ class Kernel:
 
     __slots__ = (
         "op", "grad_name", "key", "fn", "in_avals", "numbers", "out_avals", "saves", "is_alias",
-        "updates", "fleeting", "products", "parts", "kept", "cotangents", "adds", "rows", "sweep",
+        "updates", "fleeting", "parts", "kept", "cotangents", "adds", "rows", "sweep",
         "_vjps", "_needs", "__weakref__",
     )  # fmt: skip
 
@@ -89,7 +88,6 @@ class Kernel:
         self.is_alias = is_alias
         self.updates = updates
         self.fleeting = fleeting
-        self.products: dict = {}
         self.parts: Any = None
         self.kept: tuple[tuple[int, int], ...] = ()
         self.cotangents: int | None = None
