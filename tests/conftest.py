@@ -5,7 +5,11 @@ import os
 from hypothesis import HealthCheck, settings
 
 # Thousands of small programs run a few times each: what takes time is to compile them.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
+    "--xla_cpu_parallel_codegen_split_count=1",
+)
 
 # A deadline would measure XLA's compiler and the machine's other work.
 settings.register_profile(

@@ -297,7 +297,7 @@ def _kernel(
 
     def fn(*args: Any) -> tuple:
         numbers = args[n:]
-        results = lowered.fn(args[:n], numbers[:n_floats], numbers[n_floats:])
+        results = lowered.evaluate(args[:n], numbers[:n_floats], numbers[n_floats:])
         return tuple(results[k] for k in outs)
 
     def make() -> Kernel:

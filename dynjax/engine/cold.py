@@ -9,6 +9,7 @@ over when it is ready: never more than about twice the better choice in hindsigh
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 import warnings
@@ -80,11 +81,11 @@ def _cold(
             if whole.seconds is None:
                 _wholes.append(whole)
             return whole
-    _recent.append(id(plan))
+    _recent.append(plan.number)
     plan.parted_runs += 1
     parts = _by_parts(plan, trace)
     spent = plan.parted_runs * len(plan.parted.uses) * _CALL
-    if spent < plan.lowered.size * _COMPILE and _recent.count(id(plan)) < _OFTEN:
+    if spent < plan.lowered.size * _COMPILE and _recent.count(plan.number) < _OFTEN:
         return parts
     if not config.background:
         return compile_whole(plan, donate, trace)
@@ -183,7 +184,7 @@ def _noted(
 
     def make() -> Program:
         body = function()
-        options = _QUICK if quick else None
+        options = quick_options() if quick else None
         run = jax.jit(
             body, donate_argnums=range(donated), keep_unused=True, compiler_options=options
         )
@@ -213,7 +214,24 @@ def _noted(
     return programs.get(key, make)
 
 
-_QUICK = {"xla_backend_optimization_level": 0}
+@functools.cache
+def quick_options() -> dict[str, Any] | None:
+    """Options under which XLA compiles for a CPU in a third of the time; None if it knows none.
+
+    Its newer code generator (the fusion emitters) and the splitting of a module for many threads
+    take longer than what they generate will ever run here.
+    """
+    tried = {"xla_backend_optimization_level": 0}
+    more = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
+    for options in ({**tried, **more}, tried):
+        try:
+            jax.jit(int, compiler_options=options).lower().compile()
+        except jax.errors.JaxRuntimeError:  # another XLA, which does not know one of them
+            continue
+        return options
+    return None
+
+
 _HOT = 1000  # runs after which what it costs to compile is little
 
 

@@ -64,6 +64,13 @@ class Step(_Passed):
         """The line of the user's program that recorded it first."""
         return frames.source_of(self.place)
 
+    @property
+    def entered(self) -> bool:
+        """Whether it hangs in its parent. What is kept at a step that does not would never be found
+        again, and if it leads back to the step, only Python's garbage collector would free it."""
+        parent = self.parent
+        return parent is None or parent.next.get(self.key) is self
+
 
 class Template:
     """What steps have in common that record the same operation on equal kinds of values."""
