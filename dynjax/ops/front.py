@@ -52,7 +52,7 @@ def attach_known(base: TensorHandle, view: TensorHandle, how: Any, tracked: bool
     made.silent = alias.silent
     made.plain = False
     made.many = None
-    view._v.watch = ((versions := storage.versions), versions.now)
+    view._v.watch = storage.watch()
     return made
 
 

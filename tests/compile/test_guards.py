@@ -1,6 +1,7 @@
 """`dynjax.compile`: what a replay would miss is noticed; nothing else is done silently."""
 
 import collections
+import gc
 import random
 import time
 import warnings
@@ -482,3 +483,26 @@ def test_a_training_step_passes_the_check():
     losses = [step(torch.ones(4, 2)).item() for _ in range(5)]
     assert len(set(losses)) == 5
     assert optimizer.state[model[0].weight]["step"].item() == 5
+
+
+def test_the_check_does_not_depend_on_when_the_collector_ran():
+    """Python's collector lists the young before the old, and a collection makes them old."""
+    old = torch.zeros(2)
+    gc.collect()
+    young = torch.zeros(3)
+
+    @torch.compile(mode="check")
+    def step(x):
+        old.add_(x)
+        young.add_(x)
+
+    gc.disable()
+    try:
+        for _ in range(2):
+            step(torch.ones(()))
+    finally:
+        gc.enable()
+    gc.collect()
+    step(torch.ones(()))
+    assert old.tolist() == [3, 3]
+    assert young.tolist() == [3, 3, 3]
