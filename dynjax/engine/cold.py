@@ -16,6 +16,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from math import prod
 from typing import Any, NamedTuple
 
 import jax
@@ -26,8 +27,9 @@ from ..core.collector import Unhurried
 from ..core.config import config
 from ..core.devices import jax_default
 from . import cache, explain
-from .batch import GAIN, Batched, NotWorthIt
+from .batch import GAIN, LARGEST, Batched, NotWorthIt
 from .executor import POLICIES, Plan, compile_whole, flush, interpret, vectors
+from .kernel import Op
 from .lower import Lowered
 from .parts import Dictionary, Part, Parted
 from .programs import Program, first_run, programs
@@ -156,15 +158,21 @@ def _program_of(part: Part, outputs: tuple[int, ...], step: Step) -> Program:
     """The program of a part, found or made."""
     ops = [kernel.op for kernel, _, _ in part.ops]
     cause = f"a part to be used again, {ops[0]} to {ops[-1]}" if ops[1:] else ops[0]
-    return _noted((part, outputs), lambda: part.function(outputs), 0, cause, len(ops), step)
+    level = 1 if step.kind.device.type == "cpu" and all(map(_small, part.ops)) else None
+    return _noted((part, outputs), lambda: part.function(outputs), 0, cause, len(ops), step, level)
+
+
+def _small(op: Op) -> bool:
+    """Whether what an operation computes is little, so that its code need not be good."""
+    return all(prod(aval.shape) <= LARGEST for aval in op[0].out_avals)
 
 
 def _batch_program_of(
     key: Hashable, make: Callable[[], Callable], donated: int, op: str, step: Step
 ) -> Program:
     """The program of a group."""
-    quick = step.kind.device.type == "cpu"
-    return _noted(key, make, donated, f"{op}, many at once", 1, step, quick)
+    level = 0 if step.kind.device.type == "cpu" else None
+    return _noted(key, make, donated, f"{op}, many at once", 1, step, level)
 
 
 def _noted(
@@ -174,17 +182,17 @@ def _noted(
     cause: str,
     size: int,
     step: Step,
-    quick: bool = False,
+    level: int | None = None,
 ) -> Program:
     """A program that `explain` is told of when it is compiled, at its first run.
 
-    Where it is to be quick, that is with little optimisation, which takes half the time; it is
-    compiled again, in the background, once it has run often.
+    With a level of optimisation below XLA's own it is compiled quickly, and again, in the
+    background, once it has run often.
     """
 
     def make() -> Program:
         body = function()
-        options = quick_options() if quick else None
+        options = None if level is None else quick_options(level)
         run = jax.jit(
             body, donate_argnums=range(donated), keep_unused=True, compiler_options=options
         )
@@ -193,7 +201,7 @@ def _noted(
         def first(*args: Any) -> Any:
             trial = Program(run)
             results = first_run(trial, args)
-            program.run, program.seconds = counted if quick else run, trial.seconds + program.ahead
+            program.run, program.seconds = counted if options else run, trial.seconds + program.ahead
             program.jitted = None
             explain.note(cause, step, program.seconds, size, len(programs.programs))
             return results
@@ -215,13 +223,16 @@ def _noted(
 
 
 @functools.cache
-def quick_options() -> dict[str, Any] | None:
-    """Options under which XLA compiles for a CPU in a third of the time; None if it knows none.
+def quick_options(level: int) -> dict[str, Any] | None:
+    """Options under which XLA compiles for a CPU in less than half the time; None if it has none.
 
-    Its newer code generator (the fusion emitters) and the splitting of a module for many threads
-    take longer than what they generate will ever run here.
+    Its newer code generator (the fusion emitters), and splitting a module for many threads, take
+    longer than what they generate will ever run here.
+
+    Args:
+        level: of optimisation, 0 to 3.
     """
-    tried = {"xla_backend_optimization_level": 0}
+    tried = {"xla_backend_optimization_level": level}
     more = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
     for options in ({**tried, **more}, tried):
         try:
