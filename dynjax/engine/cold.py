@@ -201,8 +201,8 @@ def _noted(
         def first(*args: Any) -> Any:
             trial = Program(run)
             results = first_run(trial, args)
-            program.run, program.seconds = counted if options else run, trial.seconds + program.ahead
-            program.jitted = None
+            program.run, program.jitted = counted if options else run, None
+            program.seconds = trial.seconds + program.ahead
             explain.note(cause, step, program.seconds, size, len(programs.programs))
             return results
 
