@@ -29,7 +29,6 @@ from ..core.devices import jax_default
 from . import cache, explain
 from .batch import GAIN, LARGEST, Batched, NotWorthIt
 from .executor import POLICIES, Plan, compile_whole, flush, interpret, vectors
-from .kernel import Op
 from .lower import Lowered
 from .parts import Dictionary, Part, Parted
 from .programs import Program, first_run, programs
@@ -158,13 +157,20 @@ def _program_of(part: Part, outputs: tuple[int, ...], step: Step) -> Program:
     """The program of a part, found or made."""
     ops = [kernel.op for kernel, _, _ in part.ops]
     cause = f"a part to be used again, {ops[0]} to {ops[-1]}" if ops[1:] else ops[0]
-    level = 1 if step.kind.device.type == "cpu" and all(map(_small, part.ops)) else None
+    level = 1 if step.kind.device.type == "cpu" and _small(part) else None
     return _noted((part, outputs), lambda: part.function(outputs), 0, cause, len(ops), step, level)
 
 
-def _small(op: Op) -> bool:
-    """Whether what an operation computes is little, so that its code need not be good."""
-    return all(prod(aval.shape) <= LARGEST for aval in op[0].out_avals)
+def _small(part: Part) -> bool:
+    """Whether what a part computes is little, so that its code need not be good.
+
+    Of many results, equal computations compile once only where all optimisation is on.
+    """
+    avals = [aval for kernel, _, _ in part.ops for aval in kernel.out_avals]
+    return len(avals) <= _FEW and all(prod(aval.shape) <= LARGEST for aval in avals)
+
+
+_FEW = 48  # results
 
 
 def _batch_program_of(
