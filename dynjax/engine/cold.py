@@ -157,7 +157,10 @@ def _program_of(part: Part, outputs: tuple[int, ...], step: Step) -> Program:
     """The program of a part, found or made."""
     ops = [kernel.op for kernel, _, _ in part.ops]
     cause = f"a part to be used again, {ops[0]} to {ops[-1]}" if ops[1:] else ops[0]
-    level = 1 if step.kind.device.type == "cpu" and _small(part) else None
+
+    def level() -> int | None:
+        return 1 if step.kind.device.type == "cpu" and _small(part) else None
+
     return _noted((part, outputs), lambda: part.function(outputs), 0, cause, len(ops), step, level)
 
 
@@ -177,7 +180,10 @@ def _batch_program_of(
     key: Hashable, make: Callable[[], Callable], donated: int, op: str, step: Step
 ) -> Program:
     """The program of a group."""
-    level = 0 if step.kind.device.type == "cpu" else None
+
+    def level() -> int | None:
+        return 0 if step.kind.device.type == "cpu" else None
+
     return _noted(key, make, donated, f"{op}, many at once", 1, step, level)
 
 
@@ -188,17 +194,18 @@ def _noted(
     cause: str,
     size: int,
     step: Step,
-    level: int | None = None,
+    level: Callable[[], int | None],
 ) -> Program:
     """A program that `explain` is told of when it is compiled, at its first run.
 
-    With a level of optimisation below XLA's own it is compiled quickly, and again, in the
+    Where there is a level of optimisation for it, it is compiled quickly, and again, in the
     background, once it has run often.
     """
 
     def make() -> Program:
         body = function()
-        options = None if level is None else quick_options(level)
+        chosen = level()
+        options = None if chosen is None else quick_options(chosen)
         run = jax.jit(
             body, donate_argnums=range(donated), keep_unused=True, compiler_options=options
         )

@@ -6,6 +6,7 @@ import random
 import time
 import warnings
 
+import jax
 import numpy as np
 import pytest
 
@@ -506,3 +507,28 @@ def test_the_check_does_not_depend_on_when_the_collector_ran():
     step(torch.ones(()))
     assert old.tolist() == [3, 3]
     assert young.tolist() == [3, 3, 3]
+
+
+def test_what_listens_to_the_collector_or_to_jax_is_no_effect_of_the_function():
+    seen = []
+
+    def collected(phase, info):
+        seen.append(time.perf_counter())
+
+    def compiled(event, seconds, **_):
+        seen.append(event)
+
+    @torch.compile(fullgraph=True)
+    def f(x):
+        gc.collect(0)
+        return x.sin() * 3 + x.cosh()
+
+    gc.callbacks.append(collected)
+    jax.monitoring.register_event_duration_secs_listener(compiled)
+    try:
+        results = [f(torch.zeros(7)).tolist() for _ in range(2)]
+    finally:
+        gc.callbacks.remove(collected)
+        jax.monitoring.unregister_event_duration_listener(compiled)
+    assert results == [[1.0] * 7] * 2
+    assert len(seen) > 2
