@@ -15,15 +15,7 @@ from ..core.dtypes import of as dtype_of
 from ..tensor.tensor import from_host, to_host
 from .checks import check_kind, is_bool, is_complex, type_name, wrap_dim
 from .declare import PROMOTE, Bool, Int, Number, Operand, Str, Tensor, composite, op
-
-
-def _order(x, d, descending=False):
-    """Positions along d in order, NaN as the largest; int64."""
-    if descending:
-        # Reversed twice, so that equal elements keep their order.
-        back = jnp.argsort(jnp.flip(x, d), axis=d, stable=True)
-        return jnp.flip(x.shape[d] - 1 - back, d)
-    return jnp.argsort(x, axis=d, stable=True)
+from .order import order_of
 
 
 def _picked(x, order, d):
@@ -36,7 +28,7 @@ def _sorted(input, dim, descending):
     check_kind(input, "c", "sort")
     if input.ndim == 0:
         return input, jnp.zeros((), jnp.int64)
-    order = _order(lax.stop_gradient(input), d, descending)
+    order = order_of(lax.stop_gradient(input), d, descending)
     return _picked(input, order, d), order
 
 
@@ -72,7 +64,7 @@ def topk(input: Tensor, k: Int, dim: Int = -1, largest: Bool = True, sorted: Boo
     if largest:
         order = jnp.moveaxis(lax.top_k(jnp.moveaxis(x, d, -1), k)[1], -1, d).astype(jnp.int64)
     else:
-        order = lax.slice_in_dim(_order(x, d), 0, k, axis=d)
+        order = lax.slice_in_dim(order_of(x, d), 0, k, axis=d)
     return _picked(input, order, d), order
 
 
