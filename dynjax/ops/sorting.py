@@ -1,4 +1,4 @@
-"""Order: sorting, the largest, where a value belongs, counts of equal values.
+"""Order: sorting, the largest, the most frequent, where a value belongs, counts of equal values.
 
 Equal elements keep their order, whether or not `stable` is asked for. NaN counts as the largest.
 Results whose size is data (`unique`, `bincount`) are computed on the host.
@@ -13,7 +13,7 @@ from jax import lax
 
 from ..core.dtypes import of as dtype_of
 from ..tensor.tensor import from_host, to_host
-from .checks import check_kind, is_bool, is_complex, type_name, wrap_dim
+from .checks import check_kind, check_not_empty, is_bool, is_complex, type_name, wrap_dim
 from .declare import PROMOTE, Bool, Int, Number, Operand, Str, Tensor, composite, op
 from .order import order_of
 
@@ -85,6 +85,27 @@ def kthvalue(input: Tensor, k: Int, dim: Int = -1, keepdim: Bool = False):
 
 
 # Where a value belongs
+
+
+@op(out=True, returns=("values", "indices"))
+def mode(input: Tensor, dim: Int = -1, keepdim: Bool = False):
+    """The most frequent element along `dim`, the least of several, and where it is last."""
+    check_kind(input, "c", "mode_cpu")
+    axis = wrap_dim(dim, input.ndim)
+    check_not_empty(input, (axis,), "mode")
+    if input.ndim == 0:
+        return input, jnp.zeros((), np.int64)
+    x = jnp.moveaxis(input, axis, -1)
+    order = jnp.argsort(lax.stop_gradient(x), stable=True)
+    ranked = jnp.take_along_axis(x, order, -1)
+    place = lax.broadcasted_iota(np.int64, x.shape, x.ndim - 1)
+    new = place == 0
+    new = new.at[..., 1:].set(ranked[..., 1:] != ranked[..., :-1])
+    start = lax.cummax(jnp.where(new, place, 0), x.ndim - 1)
+    best = jnp.argmax(place - start, -1, keepdims=True)
+    index = jnp.take_along_axis(order, best, -1).astype(np.int64)
+    found = jnp.take_along_axis(x, index, -1), index
+    return tuple(jnp.moveaxis(a, -1, axis) if keepdim else a[..., 0] for a in found)
 
 
 def _found(boundaries, values, right):
