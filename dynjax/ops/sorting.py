@@ -96,7 +96,7 @@ def mode(input: Tensor, dim: Int = -1, keepdim: Bool = False):
     if input.ndim == 0:
         return input, jnp.zeros((), np.int64)
     x = jnp.moveaxis(input, axis, -1)
-    order = jnp.argsort(lax.stop_gradient(x), stable=True)
+    order = order_of(lax.stop_gradient(x), x.ndim - 1)
     ranked = jnp.take_along_axis(x, order, -1)
     place = lax.broadcasted_iota(np.int64, x.shape, x.ndim - 1)
     new = place == 0
