@@ -244,7 +244,7 @@ _extreme("max", jnp.max, _argmax, maximum, "largest element")
 _extreme("min", jnp.min, _argmin, minimum, "smallest element")
 
 
-@op(out=True, returns=("min", "max"))
+@op(out="same type", returns=("min", "max"))
 def aminmax(input: Tensor, *, dim: Int = None, keepdim: Bool = False):
     """The smallest and the largest element over `dim`, as a named tuple (min, max)."""
     check_kind(input, "c", "aminmax_cpu")
@@ -599,5 +599,7 @@ def sum_to_size(input, *size):
         raise RuntimeError(
             f"size {{{list(size)}}} is not expandable to size {{{list(input.shape)}}}."
         )
+    if not size:
+        return input.sum()
     wide = [d for d in range(input.ndim) if d < extra or size[d - extra] != input.shape[d]]
     return input.sum(wide, keepdim=True).reshape(size) if wide else input
