@@ -32,7 +32,8 @@ FLOORS = {
     "nn": 6,
     "optim": 7,
     "interop": 9,
-    "__init__": 10,
+    "_front": 10,
+    "__init__": 11,
 }
 FRONT = 8
 

@@ -41,7 +41,7 @@ def _by_dim(name, full=0, dim=1):
     return lambda args: f"{name}Backward{full if args.get('dim') is None else dim}"
 
 
-def _accumulated(x, dtype):
+def accumulated(x, dtype):
     """What a sum or product runs over: integers widen to int64 unless a type is given."""
     if dtype is None:
         dtype = np.int64 if is_integral(x) else x.dtype
@@ -58,7 +58,7 @@ def sum(input: Tensor, dim: Ints = None, keepdim: Bool = False, *, dtype: Dtype 
     Args:
         dtype: type in which to sum, and of the result; integers give int64 without it.
     """
-    x = _accumulated(input, dtype)
+    x = accumulated(input, dtype)
     return jnp.sum(x, reduced_dims(dim, input.ndim), dtype=x.dtype, keepdims=keepdim)
 
 
@@ -67,7 +67,7 @@ def nansum(input: Tensor, dim: Ints = None, keepdim: Bool = False, *, dtype: Dty
     """`sum`, taking NaN as 0."""
     if is_complex(input):
         raise RuntimeError("nansum on CPU does not support complex inputs")
-    x = _accumulated(jnp.where(jnp.isnan(input), 0, input), dtype)
+    x = accumulated(jnp.where(jnp.isnan(input), 0, input), dtype)
     return jnp.sum(x, reduced_dims(dim, input.ndim), dtype=x.dtype, keepdims=keepdim)
 
 
@@ -97,14 +97,14 @@ def nanmean(input: Tensor, dim: Ints = None, keepdim: Bool = False, *, dtype: Dt
             f"{type_name(input.dtype)}"
         )
     axes, missing = reduced_dims(dim, input.ndim), jnp.isnan(input)
-    total = jnp.sum(_accumulated(jnp.where(missing, 0, input), dtype), axes, keepdims=keepdim)
+    total = jnp.sum(accumulated(jnp.where(missing, 0, input), dtype), axes, keepdims=keepdim)
     return total / jnp.sum(~missing, axes, keepdims=keepdim).astype(total.dtype)
 
 
 @op(out=True, grad_name=_by_dim("Prod"))
 def prod(input: Tensor, dim: Int = None, keepdim: Bool = False, *, dtype: Dtype = None):
     """The product over `dim`, or over everything."""
-    x = _accumulated(input, dtype)
+    x = accumulated(input, dtype)
     return jnp.prod(
         x, reduced_dims(dim, input.ndim), dtype=x.dtype, keepdims=keepdim and dim is not None
     )
@@ -511,78 +511,6 @@ def norm(
 def dist(input: Tensor, other: Tensor, p: Static = 2):
     """The `p`-norm of input - other."""
     return _norm(input - other, p, None, False, None)
-
-
-# --- running reductions -------------------------------------------------------------------------
-
-
-def _running(name, fn, doc):
-    def body(input: Tensor, dim: Int, *, dtype: Dtype = None):
-        axis, x = wrap_dim(dim, input.ndim), _accumulated(input, dtype)
-        return fn(x.astype(opmath(x.dtype)), axis).astype(x.dtype) if x.ndim else x
-
-    op(name=name, inplace=True, out=True, doc=doc)(body)
-
-
-_running("cumsum", jnp.cumsum, "The sums of the first 1, 2, ... elements along `dim`.")
-_running("cumprod", jnp.cumprod, "The products of the first 1, 2, ... elements along `dim`.")
-
-
-@op(out=True)
-@in_opmath
-def logcumsumexp(input: Tensor, dim: Int):
-    """log(cumsum(exp(x))) along `dim`, without overflow."""
-    check_kind(input, "bi", "logcumsumexp_out_cpu")
-    axis = wrap_dim(dim, input.ndim)
-    if not input.ndim:
-        return input
-    length = input.shape[axis]
-    if not 1 < length <= input.size // length:
-        return lax.cumlogsumexp(input, axis)
-    return _row_by_row(input, axis)
-
-
-def _row_by_row(x, axis):
-    """Running log-sum-exp, one position after the other over many lines at once.
-
-    The tree of `lax.cumlogsumexp` goes log2(n) times over all of it: 1024 lines of 256 take 80 ms
-    on a CPU, so 5 ms.
-    """
-
-    def step(total, row):
-        total = jnp.logaddexp(total, row)
-        return total, total
-
-    rows = jnp.moveaxis(x, axis, 0)
-    start = jnp.full(rows.shape[1:], -jnp.inf, x.dtype)
-    return jnp.moveaxis(lax.scan(step, start, rows)[1], 0, axis)
-
-
-def _running_extreme(name, later_wins, doc):
-    def last(a, b):
-        """The later of two candidates, unless the earlier one is strictly better; NaN stays."""
-        (x, i), (y, j) = a, b
-        chosen = jnp.isnan(y) | (~jnp.isnan(x) & later_wins(y, x))
-        return jnp.where(chosen, y, x), jnp.where(chosen, j, i)
-
-    def body(input: Tensor, dim: Int):
-        check_kind(input, "c", f"{name}_cpu")
-        axis = wrap_dim(dim, input.ndim)
-        if input.ndim == 0:
-            return input, jnp.zeros((), np.int64)
-        position = lax.broadcasted_iota(np.int64, input.shape, axis)
-        found = lax.associative_scan(last, (lax.stop_gradient(input), position), axis=axis)[1]
-        return jnp.take_along_axis(input, found, axis), found
-
-    op(name=name, out=True, returns=("values", "indices"), doc=doc)(body)
-
-
-_running_extreme(
-    "cummax", jnp.greater_equal, "The largest of the first 1, 2, ... elements, and where it was."
-)
-_running_extreme(
-    "cummin", jnp.less_equal, "The smallest of the first 1, 2, ... elements, and where it was."
-)
 
 
 @composite(function=False)

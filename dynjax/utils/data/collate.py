@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ...ops.declare import NAMES
-from ...tensor.host_data import to_host
-from ...tensor.tensor import Tensor, from_host
+from ...core.later import load
+from .tensors import from_host, is_tensor
 
 Make = Callable[[np.ndarray], Any]  # what a batch's leaves are made by
 
@@ -40,10 +39,10 @@ def default_convert(data: Any) -> Any:
 def collated(batch: Sequence, make: Make) -> Any:
     """`default_collate`, with leaves made by `make` of NumPy arrays."""
     first = batch[0]
-    if isinstance(first, Tensor):
+    if is_tensor(first):
         if all(_is_host(x) and x.dtype is first.dtype for x in batch):
             return make(_stacked([x._host() for x in batch]))
-        return NAMES["torch"]["stack"](batch)
+        return load().stack(batch)
     if isinstance(first, np.ndarray):
         if first.dtype.kind in "SUO":
             raise _no_leaf(first.dtype)
@@ -53,7 +52,7 @@ def collated(batch: Sequence, make: Make) -> Any:
     if isinstance(first, float):
         return make(np.array(batch, np.float64))
     if isinstance(first, int):
-        return make(to_host(batch))
+        return make(_numbers(batch))
     if isinstance(first, str | bytes):
         return batch
     if isinstance(first, Mapping):
@@ -80,8 +79,17 @@ def converted(data: Any, make: Make) -> Any:
     return data
 
 
+def _numbers(batch: Sequence) -> np.ndarray:
+    """Integers, or what else comes after an integer, typed as PyTorch types a list of them."""
+    if {type(x) for x in batch} <= {int, bool}:
+        array = np.array(batch)
+        if array.dtype in (np.int64, np.bool_):
+            return array
+    return load().tensor(batch)._host()
+
+
 def _is_host(x: Any) -> bool:
-    return isinstance(x, Tensor) and x.is_cpu and not x.requires_grad
+    return is_tensor(x) and x.is_cpu and not x.requires_grad
 
 
 def _stacked(arrays: list[np.ndarray]) -> np.ndarray:

@@ -7,13 +7,16 @@ import itertools
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from ...engine.random import Generator
-from ...ops.declare import NAMES
-from ...tensor.tensor import Tensor, from_host
+from ...core.later import load
+from .tensors import from_host
+
+if TYPE_CHECKING:
+    from ...engine.random import Generator
+    from ...tensor.tensor import Tensor
 
 T = TypeVar("T", covariant=True)
 
@@ -43,7 +46,7 @@ class IterableDataset(Dataset[T], Iterable[T]):
         return ChainDataset([self, other])
 
 
-class TensorDataset(Dataset[tuple[Tensor, ...]]):
+class TensorDataset(Dataset["tuple[Tensor, ...]"]):
     """Rows of tensors.
 
     A sample of tensors on the CPU that require no gradient is a copy of its row, made without
@@ -268,5 +271,5 @@ def random_split(
                 )
     if sum(lengths) != total:
         raise ValueError("Sum of input lengths does not equal the length of the input dataset!")
-    order = iter(NAMES["torch"]["randperm"](total, generator=generator).tolist())
+    order = iter(load().randperm(total, generator=generator).tolist())
     return [Subset(dataset, list(itertools.islice(order, int(length)))) for length in lengths]

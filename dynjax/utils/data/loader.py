@@ -7,17 +7,17 @@ import multiprocessing
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import jax
-
-from ...engine.random import Generator
 from .collate import default_collate, default_convert
 from .dataset import Dataset, IterableDataset
 from .fetch import fetcher
 from .parallel import Workers
 from .sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler, draw_seed
 from .workers import Plan
+
+if TYPE_CHECKING:
+    from ...engine.random import Generator
 
 T = TypeVar("T", covariant=True)
 
@@ -225,7 +225,9 @@ class _LoaderIterator:
     """One pass over a loader."""
 
     def __init__(self, loader: DataLoader) -> None:
-        if loader.pin_memory and jax.default_backend() == "cpu":
+        from jax import default_backend  # not above: workers import this file, but not JAX
+
+        if loader.pin_memory and default_backend() == "cpu":
             warnings.warn(
                 "'pin_memory' argument is set as true but no accelerator is found, then device "
                 "pinned memory won't be used.",

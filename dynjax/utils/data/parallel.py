@@ -14,6 +14,7 @@ from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import Any, NoReturn
 
+from ...core.later import WORKER
 from .transport import UNDERWAY, Channel, broadcast
 from .workers import RESUME, Ended, Failure, Plan, run
 
@@ -169,7 +170,10 @@ def _start(context: Any, number: int) -> Worker:
     ours, theirs = multiprocessing.Pipe()
     forked = context.get_start_method() == "fork"
     process = context.Process(
-        target=run, args=(theirs, number, ours if forked else None), daemon=True
+        name=f"{WORKER}{number}",
+        target=run,
+        args=(theirs, number, ours if forked else None),
+        daemon=True,
     )
     try:
         process.start()

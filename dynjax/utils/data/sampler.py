@@ -5,25 +5,24 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ...core import dtypes
-from ...engine.random import Generator, default_generator
-from ...ops.declare import NAMES
-from ...tensor.tensor import Tensor
+from ...core.later import load
+
+if TYPE_CHECKING:
+    from ...engine.random import Generator
+    from ...tensor.tensor import Tensor
 
 T = TypeVar("T", covariant=True)
-
-_TORCH = NAMES["torch"]
 
 
 def draw_seed(generator: Generator | None) -> int:
     """A random seed, from a generator or the default one."""
-    return int((generator or default_generator).numpy().integers(1 << 63))
+    return int((generator or load().default_generator).numpy().integers(1 << 63))
 
 
 def _permutation(n: int, generator: Generator | None) -> list[int]:
-    return _TORCH["randperm"](n, generator=generator).tolist()
+    return load().randperm(n, generator=generator).tolist()
 
 
 class Sampler(Generic[T]):
@@ -91,11 +90,11 @@ class RandomSampler(Sampler[int]):
         n, left = len(self.data_source), self.num_samples
         generator = self.generator
         if generator is None:
-            generator = Generator().manual_seed(draw_seed(None))
+            generator = load().Generator().manual_seed(draw_seed(None))
         while left > 0:
             if self.replacement:
                 size = min(left, 32)  # few at a time: a sampler may be far longer than its use
-                draws = _TORCH["randint"](0, n, (size,), generator=generator).tolist()
+                draws = load().randint(0, n, (size,), generator=generator).tolist()
             else:
                 draws = _permutation(n, generator)[:left]
             yield from draws
@@ -148,7 +147,7 @@ class WeightedRandomSampler(Sampler[int]):
     ) -> None:
         _check_count("num_samples", num_samples)
         _check_flag("replacement", replacement)
-        self.weights = _TORCH["as_tensor"](weights, dtype=dtypes.float64)
+        self.weights = load().as_tensor(weights, dtype=load().float64)
         if self.weights.ndim != 1:
             raise ValueError(
                 "weights should be a 1d sequence but given weights have shape "
@@ -157,7 +156,7 @@ class WeightedRandomSampler(Sampler[int]):
         self.num_samples, self.replacement, self.generator = num_samples, replacement, generator
 
     def __iter__(self) -> Iterator[int]:
-        drawn = _TORCH["multinomial"](
+        drawn = load().multinomial(
             self.weights, self.num_samples, self.replacement, generator=self.generator
         )
         return iter(drawn.tolist())
@@ -238,7 +237,7 @@ class DistributedSampler(Sampler[int]):
         n = len(self.dataset)
         order = range(n)
         if self.shuffle:
-            order = _permutation(n, Generator().manual_seed(self.seed + self.epoch))
+            order = _permutation(n, load().Generator().manual_seed(self.seed + self.epoch))
         # Cut off, or begun anew, to the size that all parts together have.
         return itertools.islice(itertools.cycle(order), self.rank, self.total_size,
                                 self.num_replicas)  # fmt: skip

@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ...tensor.parameter import Parameter
-from ...tensor.tensor import Tensor, from_host
+from .tensors import from_host, plain_types
 
 # XLA's CPU backend uses memory of others without copying where it is aligned so.
 _ALIGNMENT = 64
@@ -51,7 +50,7 @@ class _Pickler(pickle.Pickler):
     """Tensors travel as NumPy arrays."""
 
     def reducer_override(self, obj: Any) -> Any:
-        if type(obj) is Tensor or type(obj) is Parameter:
+        if type(obj) in plain_types():
             if obj.requires_grad and not obj.is_leaf:
                 raise RuntimeError(
                     "Cowardly refusing to serialize non-leaf tensor which requires_grad, since "
@@ -59,7 +58,7 @@ class _Pickler(pickle.Pickler):
                     "transfer the data, call detach() on the tensor before serializing (e.g., "
                     "putting it on the queue)."
                 )
-            if type(obj) is Tensor and not obj.requires_grad and not vars(obj):
+            if type(obj) is plain_types()[0] and not obj.requires_grad and not vars(obj):
                 return from_host, (obj._host(),)
         return NotImplemented
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import functools
 import mmap
+import os
 import random
 import signal
+import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
-import jax
 import numpy as np
 
-from ...engine.random import manual_seed
+from ...core.later import load, when_loaded
 from . import collate
 from .dataset import IterableDataset
 from .fetch import fetcher
@@ -129,7 +130,9 @@ def run(connection: Connection, worker: int, inherited: Connection | None = None
     # Ctrl-C reaches all processes of a terminal: the main one decides, and closes the connection.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A dataset may compute with tensors; the accelerators belong to the main process.
-    jax.config.update("jax_platforms", "cpu")
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    if "jax" in sys.modules:
+        sys.modules["jax"].config.update("jax_platforms", "cpu")
     channel = Channel(connection)
     with contextlib.suppress(EOFError, OSError):  # nobody listens any more
         _serve(channel, worker)
@@ -175,9 +178,11 @@ def _serve(channel: Channel, worker: int) -> None:
 def _prepare(plan: Plan, worker: int) -> None:
     """Seed, and say who this is."""
     global _info
+    if "jax" in sys.modules:  # imported by a part of dynjax that the dataset names, or by itself
+        load()
     seed = plan.base_seed + worker
     random.seed(seed)
-    manual_seed(seed % (1 << 63))
+    when_loaded(lambda: load().manual_seed(seed % (1 << 63)))
     low, high = plan.base_seed & 0xFFFFFFFF, plan.base_seed >> 32
     np.random.seed(np.random.SeedSequence([worker, low, high, 0]).generate_state(4))
     _info = WorkerInfo(worker, plan.num_workers, seed, plan.dataset)

@@ -59,6 +59,21 @@ class Facts(Dataset):
                 "pid": os.getpid()}  # fmt: skip
 
 
+class Light(Dataset):
+    """Whether JAX is in this process: before and after a tensor is made, where asked for."""
+
+    def __init__(self, makes_tensor=False):
+        self.makes_tensor = makes_tensor
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        before = "jax" in sys.modules
+        value = torch.full((2,), index).sum().item() if self.makes_tensor else index * 2
+        return {"before": before, "after": "jax" in sys.modules, "value": np.int64(value)}
+
+
 class Count(IterableDataset):
     """A stream that is shared out among workers, unevenly."""
 
@@ -248,6 +263,19 @@ def test_tensors_from_workers_can_be_computed_with_and_changed():
     rows += 1
     gc.collect()
     assert rows.sum().item() == 5000 * (1 + 2)
+
+
+@pytest.mark.parametrize("collate_fn", [None, as_they_are])
+def test_workers_without_jax_until_a_tensor_is_made(collate_fn):
+    for makes_tensor in (False, True):
+        loader = DataLoader(Light(makes_tensor), None, num_workers=1, collate_fn=collate_fn)
+        (first, second) = list(loader)
+        assert [int(first["value"]), int(second["value"])] == [0, 2]
+        assert (first["before"], first["after"], second["after"]) == (
+            False,
+            makes_tensor,
+            makes_tensor,
+        )
 
 
 def test_workers_know_who_they_are_and_draw_different_numbers():
