@@ -172,7 +172,6 @@ class Trie:
             self.root = _blank()
 
 
-_spare: list[Step] = []
 _MOST_SPARE = 1 << 13
 _ALONE = 2  # references to a step that nobody else holds: the variable's, getrefcount's argument
 _OFTEN = 1024  # values after which those that nobody holds are let go of
@@ -196,6 +195,7 @@ class Trace:
             count says which of them anybody else still holds. Those that nobody does may be missing
             (see `prune`).
         most: how many there may be before they are gone through.
+        spare: steps to be used again, of this thread.
         numbers: run-time numbers by position (a dict, so that an interrupted recording leaves
             nothing misplaced).
         owners: for leaves with gradient, index -> tape position (see Value.node).
@@ -212,6 +212,7 @@ class Trace:
     __slots__ = (
         "cur", "grad", "leaves", "vals", "numbers", "owners", "freed", "nodes", "parent", "python",
         "miss", "trie", "inference", "capture", "paths", "last_path", "most",
+        "spare",
     )  # fmt: skip
 
     def __init__(self, trie: Trie, grad: bool = True, parent: Trace | None = None) -> None:
@@ -221,6 +222,7 @@ class Trace:
         self.leaves: dict[Value, int] = {}
         self.vals: list[Value] = []
         self.most = _OFTEN
+        self.spare: list[Step] = []
         self.numbers: dict[int, Any] = {}
         self.owners: dict[int, Any] = {}
         self.freed: frozenset[int] | set[int] = frozenset()
@@ -388,7 +390,8 @@ class Trace:
     ) -> Step:
         """Hang a step like others under the current position (which it does not move)."""
         cur = self.cur
-        step = _spare.pop() if _spare else _new(Step)
+        spare = self.spare
+        step = spare.pop() if spare else _new(Step)
         step.next, step.programs, step.jumps, step.last = _none, _none, None, nowhere
         step.parent, step.key = cur, key
         step.kernel, step.refs, step.args = template.kernel, refs, template.args
@@ -460,14 +463,15 @@ class Trace:
         Made anew each time they would make the collector believe that the process grows.
         """
         self.miss = None
+        spare = self.spare
         step, self.cur = self.cur, nowhere
-        while len(_spare) < _MOST_SPARE and getrefcount(step) == _ALONE:
+        while len(spare) < _MOST_SPARE and getrefcount(step) == _ALONE:
             before = step.parent
             if before is None:
                 break
             step.parent = step.kernel = step.args = None
             step.next = step.programs = _none
-            _spare.append(step)
+            spare.append(step)
             step, before = before, None
 
     def values_by_index(self) -> Mapping[int, Value]:
@@ -566,7 +570,7 @@ class State(threading.local):
         """Open an empty trace in the same modes."""
         old = self.trace
         self.trace = new = Trace(old.trie, old.grad)
-        new.inference = old.inference
+        new.inference, new.spare = old.inference, old.spare
         gone, self.closed = self.closed, old
         if gone is not None and getrefcount(gone) == _ALONE:
             gone.recycle()
