@@ -77,11 +77,12 @@ def kthvalue(input: Tensor, k: Int, dim: Int = -1, keepdim: Bool = False):
         raise IndexError(f"kthvalue(): Expected reduction dim {d} to have non-zero size.")
     if not 1 <= k <= n:
         raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {d}")
-    values, order = (
-        x if not input.ndim else lax.slice_in_dim(x, k - 1, k, axis=d)
-        for x in _sorted(input, dim, False)
-    )
-    return (values, order) if keepdim or not input.ndim else (values.squeeze(d), order.squeeze(d))
+    check_kind(input, "c", "sort")
+    if not input.ndim:
+        return input, jnp.zeros((), jnp.int64)
+    place = lax.slice_in_dim(order_of(lax.stop_gradient(input), d), k - 1, k, axis=d)
+    value = _picked(input, place, d)
+    return (value, place) if keepdim else (value.squeeze(d), place.squeeze(d))
 
 
 # Where a value belongs
