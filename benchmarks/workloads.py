@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -232,6 +232,24 @@ def mlp(name: str, sizes: tuple[int, ...], batch: int) -> Workload:
         jax_loss=jax_loss,
         jax_optimizer=_adam(1e-3),
     )
+
+
+def autocast_mlp(name: str, sizes: tuple[int, ...], batch: int) -> Workload:
+    """The same with products in bfloat16."""
+    wide, low = mlp(name, sizes, batch), jnp.bfloat16
+
+    def loss(torch: Any, model: Any, x: Any, y: Any) -> Any:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return wide.loss(torch, model, x, y)
+
+    def jax_loss(params: Arrays, x: jax.Array, y: jax.Array) -> jax.Array:
+        x, last = x.astype(low), 2 * (len(sizes) - 2)
+        lowered = {key: value.astype(low) for key, value in params.items()}
+        for layer in range(0, last, 2):
+            x = jax.nn.relu(_linear(lowered, str(layer), x))
+        return _cross_entropy(_linear(lowered, str(last), x).astype(jnp.float32), y)
+
+    return replace(wide, loss=loss, jax_loss=jax_loss)
 
 
 # Many x [Linear(64, 64), Tanh], SGD with momentum
@@ -463,6 +481,7 @@ WORKLOADS: dict[str, Workload] = {
         _linear_1(),
         mlp("mlp32", (784, 32, 32, 10), batch=32),
         mlp("mlp512", (784, 512, 512, 10), batch=128),
+        autocast_mlp("bfloat16", (784, 512, 512, 10), batch=128),
         deep("deep", 32),
         _lenet(),
         gpt("gpt", 4),

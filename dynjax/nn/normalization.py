@@ -50,10 +50,10 @@ class CrossMapLRN2d(LocalResponseNorm):
         """Normalise.
 
         Raises:
-            RuntimeError: another number of dimensions.
+            ValueError: another number of dimensions.
         """
         if input.dim() != 4:
-            raise RuntimeError(
+            raise ValueError(
                 f"CrossMapLRN2d: Expected input to be 4D, got {input.dim()}D instead."
             )
         near, channels = (self.size - 1) // 2, input.shape[1]

@@ -7,6 +7,7 @@ import numbers
 import warnings
 from typing import Any
 
+from ..autograd.mixed import settings
 from ..ops import recurrent_stacks as stacks
 from ..tensor.tensor import Tensor
 from . import init
@@ -207,7 +208,7 @@ class RNNBase(Module):
     def check_input(self, input: Tensor, batch_sizes: Tensor | None) -> None:
         """Raise ValueError for another type than the weights', RuntimeError for another size."""
         dtype = getattr(self, self._flat_weights_names[0]).dtype
-        if input.dtype != dtype:
+        if input.dtype != dtype and not settings.enabled:  # autocast converts
             raise ValueError(
                 f"RNN input dtype ({input.dtype}) does not match weight dtype ({dtype}). "
                 f"Convert input: input.to({dtype}), or convert model: model.to({input.dtype})"

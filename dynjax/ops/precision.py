@@ -58,7 +58,7 @@ POLICIES = {
     device: {name: policy for policy, names in lists.items() for name in names.split()}
     for device, lists in _LISTS.items()
 }
-_CASTABLE = (float32, float16, bfloat16)
+CASTABLE = (float32, float16, bfloat16)
 
 
 def conversions(name: str, mode: Mixed, values: Sequence[Value]) -> tuple[dtype | None, ...] | None:
@@ -79,7 +79,7 @@ def conversions(name: str, mode: Mixed, values: Sequence[Value]) -> tuple[dtype 
     if policy is None or (policy == LOWER and len(values) < 2):  # an einsum that is only a sum
         return None
     kinds = [v.kind for v in values]
-    eligible = [k.dtype in _CASTABLE and k.device.type == device for k in kinds]
+    eligible = [k.dtype in CASTABLE and k.device.type == device for k in kinds]
     target: Any = mode.dtypes[device]
     if policy == FLOAT32 or (
         policy == WIDEST and any(e and k.dtype is float32 for e, k in zip(eligible, kinds))

@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 
 from ..autograd.modes import is_grad_enabled
+from ..core.dtypes import float32
+from ..engine.trace import state as trace_state
 from ..tensor.tensor import Tensor as TensorHandle
 from ..tensor.tensor import from_host
 from .declare import NAMES, composite
+from .precision import CASTABLE
 from .recurrent_layers import CELLS, _recurrent_result, _recurrent_scan
 from .scatter import index_select
 from .shape import cat, stack
@@ -23,8 +26,34 @@ from .splits import unbind
 _SETTINGS = ("has_biases", "num_layers", "dropout", "train", "bidirectional")
 
 
+def _converted(mode: str, given: tuple) -> tuple:
+    """The arguments of a layer, in the type that it computes in under autocast.
+
+    That of PyTorch's results: on the CPU it multiplies in the lower type, but some of its loops
+    add states of the type that they came in.
+    """
+    dtypes = getattr(trace_state.trace.grad, "dtypes", {})
+    input, hidden, *_, w_hr, lengths = given
+    device = input.device.type
+    if device not in dtypes:
+        return given
+    adds = mode == "GRU" or (mode == "LSTM" and lengths is not None and w_hr is None)
+    wide = device == "cpu" and adds and hidden.dtype is float32
+    target = float32 if wide else dtypes[device]
+    return tuple(t if t is None or t.dtype not in CASTABLE else t.to(target) for t in given)
+
+
 def _layer(mode: str, reverse: bool, given: tuple) -> tuple:
     """One layer in one direction: its output, then its last states."""
+    cell, w_hr = given[2], given[7]
+    given = _converted(mode, given)
+    results = _computed(mode, reverse, given)
+    if w_hr is not None and cell.dtype is float32:  # which autocast leaves alone there
+        return (*results[:-1], results[-1].to(float32))
+    return results
+
+
+def _computed(mode: str, reverse: bool, given: tuple) -> tuple:
     found = _recurrent_scan(*given, mode, reverse)
     states = CELLS[mode].states
     results = (found[0], *found[states:-1])

@@ -79,6 +79,12 @@ def test_digits_reaches_97_percent_in_under_a_minute():
     assert float(seconds) < 120
 
 
+def test_mixed_precision_learns_with_half_the_bits():
+    output, _ = run("mixed_precision")
+    assert losses(output)[-1] < losses(output)[0] / 5
+    assert re.search(r"scale (\d+)", output) and "bfloat16" in output
+
+
 @pytest.mark.slow
 def test_finetune_trains_the_head_alone(tmp_path):
     pytest.importorskip("sklearn")

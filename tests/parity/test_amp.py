@@ -240,3 +240,45 @@ def run(module, scaler):
         values = np.concatenate([param.detach().numpy() for param in params])
         history.append([scaler.get_scale(), scaler._get_growth_tracker(), *values])
     return scaler, history
+
+
+def flat(value):
+    """Tensors of nested tuples; of a packed sequence its data."""
+    if isinstance(value, (torch.Tensor, dynjax.Tensor)):
+        return [value]
+    if hasattr(value, "batch_sizes"):
+        return [value.data]
+    return [tensor for part in value for tensor in flat(part)]
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("RNN", {}),
+        ("GRU", {"bidirectional": True}),
+        ("LSTM", {"num_layers": 2}),
+        ("LSTM", {"proj_size": 2}),
+    ],
+)
+def test_recurrent_layers(name, options, dtype, packed):
+    theirs = getattr(torch.nn, name)(3, 4, **options)
+    ours = getattr(dynjax.nn, name)(3, 4, **options)
+    ours.load_state_dict({k: opinfo.to_dynjax(v) for k, v in theirs.state_dict().items()})
+    results = []
+    for lib, layer in ((torch, theirs), (dynjax, ours)):
+        x = lib.linspace(-1, 1, 30).reshape(5, 2, 3).to(getattr(lib, dtype))
+        if packed:
+            x = lib.nn.utils.rnn.pack_padded_sequence(x, lib.tensor([5, 3]))
+        with lib.autocast("cpu", dtype=lib.bfloat16):
+            results.append(flat(layer(x)))
+        results[-1][0].float().sum().backward()
+    for got, wanted in zip(results[1], results[0], strict=True):
+        assert str(got.dtype)[7:] == str(wanted.dtype)[6:]
+        got, wanted = got.detach().float().numpy(), wanted.detach().float().numpy()
+        np.testing.assert_allclose(got, wanted, atol=2e-2)
+    for got, wanted in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert got.grad.dtype is dynjax.float32
+        np.testing.assert_allclose(got.grad.numpy(), wanted.grad.numpy(), rtol=0.05, atol=0.05)
