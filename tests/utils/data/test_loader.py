@@ -387,8 +387,12 @@ def all_end(group):
 
 
 SLOW = """
+    import signal
     import time
     from dynjax.utils.data import DataLoader
+
+    # A shell's background jobs, and what they start, ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     class Slow:
         def __len__(self):
