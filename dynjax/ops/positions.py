@@ -94,6 +94,8 @@ def nonzero_static(input: Tensor, *, size: Int, fill_value: Int = -1):
         raise RuntimeError("nonzero_static: 'size' must be an non-negative integer")
     if input.ndim == 0:
         return jnp.zeros((size, 0), np.int64)
+    if input.size == 0:  # where jnp.nonzero fills with 0
+        return jnp.full((size, input.ndim), fill_value, np.int64)
     found = jnp.nonzero(input, size=size, fill_value=fill_value)
     return jnp.stack(found, -1).astype(np.int64)
 

@@ -92,6 +92,7 @@ def test_nonzero_static_has_the_size_asked_for():
     x = torch.tensor([[0, 1], [2, 3]])
     assert torch.nonzero_static(x, size=2).tolist() == [[0, 1], [1, 0]]
     assert torch.nonzero_static(x, size=4)[3].tolist() == [-1, -1]
+    assert torch.nonzero_static(torch.zeros(0, 2), size=1, fill_value=-2).tolist() == [[-2, -2]]
 
 
 @pytest.mark.parametrize(

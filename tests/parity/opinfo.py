@@ -119,12 +119,17 @@ def unique(op, sample, result):
     return sample.output_process_fn_grad(result) if op.name in NOT_UNIQUE else result
 
 
+def _own(x):
+    """A tensor that no other sample has: running statistics are shared, and written to."""
+    return x.clone() if isinstance(x, torch.Tensor) and not x.requires_grad else x
+
+
 def prepared(sample):
     """`(input, args, kwargs)` of a sample, without the defaults that only PyTorch can name."""
     kwargs = {k: v for k, v in sample.kwargs.items() if k not in ("layout", "memory_format")}
     if kwargs.get("device") == "cpu":
         del kwargs["device"]
-    return sample.input, sample.args, kwargs
+    return sample.input, tree_map(_own, sample.args), tree_map(_own, kwargs)
 
 
 def _group(sample):
