@@ -171,4 +171,20 @@ def into(out: Tensor | Sequence[Tensor], result: Any, name: str) -> Any:
     return out
 
 
+def into_same_type(out: Tensor | Sequence[Tensor], result: Any, name: str) -> Any:
+    """`into`, for operations that cast nothing.
+
+    Raises:
+        RuntimeError: as `into`; a tensor of another type than the result.
+    """
+    pairs = zip(out, result) if isinstance(result, (tuple, list)) else [(out, result)]
+    for o, r in pairs:
+        if isinstance(o, Tensor) and o.dtype is not r.dtype:
+            raise RuntimeError(
+                f"{name}(): Expected out tensor to have dtype {r.dtype.type_name}, but got "
+                f"{o.dtype.type_name} instead"
+            )
+    return into(out, result, name)
+
+
 __all__ = ["as_leaf", "assign", "cast", "check_inplace", "into", "unwatched"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..core.hooks import RemovableHandle
@@ -285,7 +285,7 @@ def node_of(value: Value) -> tuple[Node, int] | None:
 
 
 def build(
-    trace: Trace, goals: Iterable[int], values: dict[int, Value] | None
+    trace: Trace, goals: Iterable[int], values: Mapping[int, Value] | None
 ) -> dict[int, tuple[Node, int]]:
     """Nodes for values of a trace and all they were computed from.
 

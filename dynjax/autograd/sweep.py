@@ -76,11 +76,12 @@ def jump_from(
             end = trace.extend(template, (kernel, refs), refs, user_place(), path, start.depth + 1)
         gradients = [(idx, end.base + k, kinds[k]) for k, (idx, _) in enumerate(targets)]
     jump = Jump(end, tuple(gradients), frozenset() if keep else frozenset(frees))
-    if start.jumps is None:
-        start.jumps = {}
-    elif len(start.jumps) > 64:
-        start.jumps.clear()
-    start.jumps[key] = jump
+    if start.entered:
+        if start.jumps is None:
+            start.jumps = {}
+        elif len(start.jumps) > 64:
+            start.jumps.clear()
+        start.jumps[key] = jump
     return jump
 
 

@@ -33,12 +33,14 @@ class Cell:
         parts: its recordings, the last used first.
         attempts: calls that changed Python's state.
         ordinary: whether calls run as they would without `compile`.
+        recent: its last replay.
     """
 
-    __slots__ = ("parts", "attempts", "ordinary")
+    __slots__ = ("parts", "attempts", "ordinary", "recent")
 
     def __init__(self) -> None:
         self.parts: list[Part] = []
+        self.recent: Recent | None = None
         self.attempts = 0
         self.ordinary = False
 
@@ -119,7 +121,10 @@ class CompiledFunction:
         for part in cell.parts:
             result = part.attempt(tensors)
             if result is not MISS:
-                self._recent = Recent.of(part, args, kwargs)
+                known = cell.recent
+                if known is None or known.part is not part:
+                    known = cell.recent = Recent.of(part, args, kwargs)
+                self._recent = known
                 return result
         if cell.ordinary:
             return self._fn(*args, **kwargs)

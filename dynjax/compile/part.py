@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from itertools import repeat
 from operator import attrgetter, is_not
 from typing import Any
@@ -12,9 +12,10 @@ import jax
 import numpy as np
 
 from ..engine.executor import flush
+from ..engine.frames import user_place
 from ..engine.kernel import Kernel, kernels
 from ..engine.lower import Lowered
-from ..engine.trace import Trace, state
+from ..engine.trace import Step, Template, Trace, state
 from ..engine.value import Kind, Value
 from ..optim._plan import Update
 from ..tensor.storage import detached, refresh, replace
@@ -46,6 +47,8 @@ class Part:
     Attributes:
         only: what the function returns, with New and Same for tensors.
         returned: the results among it.
+        plainly: see `_plainly`.
+        template: the grad mode of the last step that was new, and what all of that mode share.
     """
 
     def __init__(
@@ -83,7 +86,23 @@ class Part:
         rebuild(returned, lambda leaf: found.append(leaf))
         self.returned = frozenset(leaf.result for leaf in found if type(leaf) is New)
         self.only = returned
+        self.plainly = self._plainly(found)
+        self.template: tuple[Any, Template] | None = None
         self.direct = direct.Direct(self) if direct.possible(self) else None
+
+    def _plainly(self, leaves: list[Any]) -> list[tuple[int, type[Tensor]]] | None:
+        """Where a call does nothing but return a tuple of new tensors: which, and their classes."""
+        nothing = not (self.writes or self.grads or self.freed or self.updates or self.flushed)
+        if (
+            not nothing
+            or type(self.only) is not tuple
+            or not all(type(leaf) is New for leaf in self.only)
+            or len(self.returned) < len(leaves)
+            or self.numbers.draws
+            or any(self.kinds[leaf.result].leaf for leaf in leaves)
+        ):
+            return None
+        return [(leaf.result, leaf.cls) for leaf in leaves]
 
     def _kept(self) -> tuple[tuple[int, int], ...]:
         """For every write, its result and the input that the tensor was, if it is one."""
@@ -120,7 +139,7 @@ class Part:
             and self.fixed_ids.isdisjoint(map(id, tensors))
             and [t._v.kind for t in self.inputs.fixed] == self.fixed_kinds
             and self.hooks() == self.hooked
-            and self.grads_fit()
+            and (not (self.graded or self.inputs.grads) or self.grads_fit())
         )
 
     def grads_fit(self) -> bool:
@@ -232,6 +251,19 @@ class Part:
             for v, kind in zip(self.pick(found), self.lowered.kinds, strict=True)
         ]
 
+    def _new_step(
+        self, trace: Trace, key: Hashable, refs: tuple[int, ...], values: Sequence[Value]
+    ) -> Step:
+        """The step of a replay, in a trace that was never here before."""
+        known = self.template
+        if known is not None and known[0] is trace.grad:
+            place, path = user_place(2), trace.module_path()
+            return trace.extend(known[1], key, refs, place, path, trace.cur.depth + 1)
+        step = trace.add(key, self.kernel, refs, values, trace.grad, kinds=self.kinds)
+        if self.kinds:
+            self.template = trace.grad, Template(self.kernel, self.kinds, wrt=step.wrt)
+        return step
+
     def replay(self, tensors: Sequence[Tensor], numbers: list[Any]) -> Any:
         """Record one step that does what the function does, and put its results in place."""
         trace = state.trace
@@ -244,12 +276,15 @@ class Part:
         key = (kernel, trace.grad, self.kinds, refs)
         step = trace.cur.next.get(key)
         if step is None:
-            step = trace.add(key, kernel, refs, values, trace.grad, kinds=self.kinds)
-        at = trace.cur.nnum
-        for k, number in enumerate(numbers):
-            trace.numbers[at + k] = number
+            step = self._new_step(trace, key, refs, values)
+        if numbers:
+            at = trace.cur.nnum
+            for k, number in enumerate(numbers):
+                trace.numbers[at + k] = number
         trace.cur = step
         results = trace.results(step)
+        if self.plainly is not None:
+            return tuple([wrap(results[k], cls) for k, cls in self.plainly])
         if self.freed:
             trace.freed = trace.freed | {step.base + k for k in self.freed}
         made: dict[int, Tensor] = {}
@@ -297,7 +332,7 @@ def _kernel(
 
     def fn(*args: Any) -> tuple:
         numbers = args[n:]
-        results = lowered.fn(args[:n], numbers[:n_floats], numbers[n_floats:])
+        results = lowered.evaluate(args[:n], numbers[:n_floats], numbers[n_floats:])
         return tuple(results[k] for k in outs)
 
     def make() -> Kernel:

@@ -160,10 +160,22 @@ class _Maker:
         self.arguments = {id(t): k for k, t in reversed(list(enumerate(call.tensors)))}
         self.n_arguments = len(call.tensors)
         befores = snapshot.tensors.values()
+        # The collector knows tensors in an order of its own, which is another one each time.
+        self.befores = sorted(befores, key=self._recorded)
         self.owners = {id(b.grad): b.tensor for b in befores if b.grad is not None}
         self.wanted: list[int] = []
         self.wanted_kinds: list[Kind] = []
         self.positions: dict[tuple[int, Kind], int] = {}
+
+    def _recorded(self, before: Before) -> tuple[int, int]:
+        """Where in the capture a tensor's content and its gradient were made; -1: outside of it."""
+        tensor, alias = before.tensor, before.tensor._alias
+        content = tensor._v if alias is None else alias.storage.value
+        made = [content, None if tensor._grad is None else tensor._grad._v]
+        content, gradient = [
+            -1 if value is None or value.trace is not self.trace else value.idx for value in made
+        ]
+        return content, gradient
 
     @contextlib.contextmanager
     def inside(self) -> Iterator[None]:
@@ -268,7 +280,7 @@ class _Maker:
             for b in self.snapshot.tensors.values()
             if b.tensor._alias is not None and b.tensor._alias.plain
         }
-        for before in self.snapshot.tensors.values():
+        for before in self.befores:
             tensor, alias = before.tensor, before.tensor._alias
             if id(tensor) in handled:
                 continue
@@ -302,7 +314,7 @@ class _Maker:
 
     def _grads(self) -> list[Grad]:
         found = []
-        for before in self.snapshot.tensors.values():
+        for before in self.befores:
             now = before.tensor._grad
             if now is before.grad:
                 continue

@@ -18,6 +18,7 @@ from ..engine.frames import Source, is_ours
 
 _STANDARD = tuple({sysconfig.get_path("stdlib") + os.sep, os.path.dirname(os.__file__) + os.sep})
 _FOREIGN = tuple(os.path.dirname(module.__file__) + os.sep for module in (jax, np))
+_LISTENERS = jax.monitoring.record_event.__code__.co_filename  # calls what listens to JAX
 
 # Modules whose functions, and types whose methods, act on or read the world outside.
 _WORLD = frozenset(
@@ -37,18 +38,18 @@ _CHANGES = frozenset(
 def _kind_of_file(name: str) -> str:
     if is_ours(name):
         return "dynjax"
+    if name.startswith("<frozen importlib") or name == _LISTENERS:
+        return "import"
     if name.startswith(_FOREIGN):
         return "library"
-    if name.startswith("<frozen importlib"):
-        return "import"
     if "site-packages" not in name and (name.startswith(_STANDARD) or name.startswith("<frozen ")):
         return "standard"
     return "user"
 
 
 def kind_of_code(code: CodeType) -> str:
-    """Whose code this is: "user", "dynjax", "library", "import" (what it leads to happens once in a
-    process, whoever asks), or "standard" (acts for its caller)."""
+    """Whose code this is: "user", "dynjax", "library", "import" (what it leads to is none of its
+    caller's doing: imports, listeners), or "standard" (acts for its caller)."""
     return _kind_of_file(code.co_filename)
 
 
@@ -83,6 +84,8 @@ class Watch:
     def __enter__(self) -> Watch:
         self._previous = sys.getprofile()
         self._numpy = _numpy_state()
+        # The collector calls these whenever it happens to run.
+        self._bystanders = {getattr(called, "__code__", None) for called in gc.callbacks}
         sys.setprofile(self._event if self._previous is None else self._both)
         return self
 
@@ -104,6 +107,9 @@ class Watch:
             if self._mode == "import":
                 return
             if kind == "user":
+                if code in self._bystanders:
+                    self._mode = "import"
+                    return
                 self.user.add(code)
                 self._mode = kind
             elif kind == "dynjax":

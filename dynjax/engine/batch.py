@@ -19,7 +19,7 @@ import numpy as np
 from . import rows
 from .lower import Lowered
 from .programs import compile_ahead
-from .schedule import GAIN, NotWorthIt, ProgramOf, Schedule, unable
+from .schedule import GAIN, LARGEST, NotWorthIt, ProgramOf, Schedule, unable
 
 
 class Batched:
@@ -89,4 +89,4 @@ class Batched:
         return [env[r] for r in self.results]
 
 
-__all__ = ["Batched", "NotWorthIt"]
+__all__ = ["GAIN", "LARGEST", "Batched", "NotWorthIt"]

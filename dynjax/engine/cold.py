@@ -9,12 +9,14 @@ over when it is ready: never more than about twice the better choice in hindsigh
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from math import prod
 from typing import Any, NamedTuple
 
 import jax
@@ -25,7 +27,7 @@ from ..core.collector import Unhurried
 from ..core.config import config
 from ..core.devices import jax_default
 from . import cache, explain
-from .batch import GAIN, Batched, NotWorthIt
+from .batch import GAIN, LARGEST, Batched, NotWorthIt
 from .executor import POLICIES, Plan, compile_whole, flush, interpret, vectors
 from .lower import Lowered
 from .parts import Dictionary, Part, Parted
@@ -80,11 +82,11 @@ def _cold(
             if whole.seconds is None:
                 _wholes.append(whole)
             return whole
-    _recent.append(id(plan))
+    _recent.append(plan.number)
     plan.parted_runs += 1
     parts = _by_parts(plan, trace)
     spent = plan.parted_runs * len(plan.parted.uses) * _CALL
-    if spent < plan.lowered.size * _COMPILE and _recent.count(id(plan)) < _OFTEN:
+    if spent < plan.lowered.size * _COMPILE and _recent.count(plan.number) < _OFTEN:
         return parts
     if not config.background:
         return compile_whole(plan, donate, trace)
@@ -155,15 +157,34 @@ def _program_of(part: Part, outputs: tuple[int, ...], step: Step) -> Program:
     """The program of a part, found or made."""
     ops = [kernel.op for kernel, _, _ in part.ops]
     cause = f"a part to be used again, {ops[0]} to {ops[-1]}" if ops[1:] else ops[0]
-    return _noted((part, outputs), lambda: part.function(outputs), 0, cause, len(ops), step)
+
+    def level() -> int | None:
+        return 1 if step.kind.device.type == "cpu" and _small(part) else None
+
+    return _noted((part, outputs), lambda: part.function(outputs), 0, cause, len(ops), step, level)
+
+
+def _small(part: Part) -> bool:
+    """Whether what a part computes is little, so that its code need not be good.
+
+    Of many results, equal computations compile once only where all optimisation is on.
+    """
+    avals = [aval for kernel, _, _ in part.ops for aval in kernel.out_avals]
+    return len(avals) <= _FEW and all(prod(aval.shape) <= LARGEST for aval in avals)
+
+
+_FEW = 48  # results
 
 
 def _batch_program_of(
     key: Hashable, make: Callable[[], Callable], donated: int, op: str, step: Step
 ) -> Program:
     """The program of a group."""
-    quick = step.kind.device.type == "cpu"
-    return _noted(key, make, donated, f"{op}, many at once", 1, step, quick)
+
+    def level() -> int | None:
+        return 0 if step.kind.device.type == "cpu" else None
+
+    return _noted(key, make, donated, f"{op}, many at once", 1, step, level)
 
 
 def _noted(
@@ -173,17 +194,18 @@ def _noted(
     cause: str,
     size: int,
     step: Step,
-    quick: bool = False,
+    level: Callable[[], int | None],
 ) -> Program:
     """A program that `explain` is told of when it is compiled, at its first run.
 
-    Where it is to be quick, that is with little optimisation, which takes half the time; it is
-    compiled again, in the background, once it has run often.
+    Where there is a level of optimisation for it, it is compiled quickly, and again, in the
+    background, once it has run often.
     """
 
     def make() -> Program:
         body = function()
-        options = _QUICK if quick else None
+        chosen = level()
+        options = None if chosen is None else quick_options(chosen)
         run = jax.jit(
             body, donate_argnums=range(donated), keep_unused=True, compiler_options=options
         )
@@ -192,8 +214,8 @@ def _noted(
         def first(*args: Any) -> Any:
             trial = Program(run)
             results = first_run(trial, args)
-            program.run, program.seconds = counted if quick else run, trial.seconds + program.ahead
-            program.jitted = None
+            program.run, program.jitted = counted if options else run, None
+            program.seconds = trial.seconds + program.ahead
             explain.note(cause, step, program.seconds, size, len(programs.programs))
             return results
 
@@ -213,7 +235,27 @@ def _noted(
     return programs.get(key, make)
 
 
-_QUICK = {"xla_backend_optimization_level": 0}
+@functools.cache
+def quick_options(level: int) -> dict[str, Any] | None:
+    """Options under which XLA compiles for a CPU in less than half the time; None if it has none.
+
+    Its newer code generator (the fusion emitters), and splitting a module for many threads, take
+    longer than what they generate will ever run here.
+
+    Args:
+        level: of optimisation, 0 to 3.
+    """
+    tried = {"xla_backend_optimization_level": level}
+    more = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
+    for options in ({**tried, **more}, tried):
+        try:
+            jax.jit(int, compiler_options=options).lower().compile()
+        except jax.errors.JaxRuntimeError:  # another XLA, which does not know one of them
+            continue
+        return options
+    return None
+
+
 _HOT = 1000  # runs after which what it costs to compile is little
 
 

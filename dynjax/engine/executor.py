@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from itertools import repeat, starmap
+from itertools import count, repeat, starmap
 from sys import getrefcount
 from typing import Any
 
@@ -40,20 +40,27 @@ _LONE_ARRAY = 3  # Value.array, the list of arguments, getrefcount's argument
 _SEEN = -2  # the index of a value on the host that a program was given before
 
 
+_plans = count()
+
+
 class Plan:
     """How a trace that ends at one step with one set of live results is run.
 
     Args:
         lowered: the computation.
         wanted: the indices of its live results.
+
+    Attributes:
+        number: tells plans apart, also from those that are gone.
     """
 
     __slots__ = (
-        "lowered", "aliasable", "programs", "vectors", "policy", "joined",
+        "number", "lowered", "aliasable", "programs", "vectors", "policy", "joined",
         "places", "homes", "alone", "outputs", "parted", "parted_runs", "_whole",
     )  # fmt: skip
 
     def __init__(self, lowered: Lowered, wanted: Sequence[int]) -> None:
+        self.number = next(_plans)
         self.lowered = lowered
         self._whole: Lowered | None = None
         self.policy = self._policy()
@@ -77,7 +84,7 @@ class Plan:
             if aval in free:
                 aliasable.append(k)
         self.aliasable = aliasable
-        self.programs: dict[tuple[int, ...], Program] = {}
+        self.programs: dict[tuple[int, ...], Program | None] = {}
         self.vectors = Vectors()
         self.parted_runs = 0
         self.parted: Any = None
@@ -155,6 +162,7 @@ def _close(trace: Trace) -> None:
     state.restart()
     trace.vals = []
     trace.leaves = {}
+    trace.paths, trace.last_path = {}, (None, None, "")
     if not trace.freed:
         trace.numbers = {}
     if not trace.python:
@@ -206,11 +214,12 @@ def _run(trace: Trace, live: list[Value]) -> None:
     if plan is None:
         with Unhurried():
             plan = Plan(lower(path_of(step), key[1:]), key[1:])
-        if not step.programs:
-            step.programs = {}
-        step.programs[key] = plan
-        if len(step.programs) > 64:
-            step.programs.pop(next(iter(step.programs)))
+        if step.entered:
+            if not step.programs:
+                step.programs = {}
+            step.programs[key] = plan
+            if len(step.programs) > 64:
+                step.programs.pop(next(iter(step.programs)))
     leaves = list(trace.leaves)
     used = plan.lowered.leaves
     arrays = [leaves[k].array for k in used]
@@ -221,7 +230,9 @@ def _run(trace: Trace, live: list[Value]) -> None:
     try:
         program = plan.programs.get(donate)
         if program is None or program.left == 0:
-            program = plan.programs[donate] = POLICIES[plan.policy](plan, donate, trace)
+            program = POLICIES[plan.policy](plan, donate, trace)
+            # One for a single run would keep the plan alive that it is kept in.
+            plan.programs[donate] = program if program.left != 1 else None
         if np.ndarray in types:
             settle([leaves[k] for k in used], arrays)
         program.left -= 1
@@ -354,7 +365,7 @@ def _body(plan: Plan) -> Callable[..., list]:
 
     def dynjax_step(*args: Any) -> list:
         with jax.enable_x64(True):
-            results = lowered.fn(args[:n], *_numbers(lowered, args[n:]))
+            results = lowered.evaluate(args[:n], *_numbers(lowered, args[n:]))
             return results if plan.joined is None else plan.joined.apply(results)
 
     return dynjax_step

@@ -21,7 +21,6 @@ class Lowered(NamedTuple):
     """A path reduced to what its outputs need.
 
     Attributes:
-        fn: takes (leaf arrays, float numbers, int numbers) and returns the distinct outputs.
         leaves: which leaves it takes, as positions in order of entry.
         kinds: the kinds of those leaves.
         floats, ints: which of the trace's numbers it takes, by type.
@@ -33,9 +32,9 @@ class Lowered(NamedTuple):
         wrts: which inputs of each gradients flow to, if there is a backward; None where they end.
         results: the place of every distinct output.
         origins: the kernel that computes each of them; None for a leaf.
+        cut: whether it is to be differentiated.
     """
 
-    fn: Callable[..., list]
     leaves: tuple[int, ...]
     kinds: tuple
     floats: tuple[int, ...]
@@ -48,6 +47,7 @@ class Lowered(NamedTuple):
     wrts: tuple[tuple[int, ...] | None, ...]
     results: tuple[int, ...]
     origins: tuple[Kernel | None, ...]
+    cut: bool = False
 
     @property
     def size(self) -> int:
@@ -60,6 +60,15 @@ class Lowered(NamedTuple):
         for kernel, _, _ in self.program:
             avals += kernel.out_avals
         return avals
+
+    def evaluate(self, arrays: Sequence[Any], floats: Any, ints: Any) -> list:
+        """The distinct outputs, from the leaves' arrays and the numbers."""
+        whole = self.written_out()
+        found = [] if self.cut else loops.find(whole.program, len(arrays), whole.results, _TIMES)
+        if found:
+            return loops.evaluate_looped(whole.program, found, whole.results, arrays, floats, ints)
+        env = evaluate(whole.program, arrays, floats, ints)
+        return [env[r] for r in whole.results]
 
     def written_out(self) -> Lowered:
         """The same with every backward written out as the operations that it consists of."""
@@ -152,22 +161,10 @@ def lower(path: Sequence[Step], wanted: Sequence[int], cut: bool = False) -> Low
         results,
     )
 
-    def fn(arrays: Sequence[Any], float_numbers: Any, int_numbers: Any) -> list:
-        whole = lowered.written_out()
-        found = [] if cut else loops.find(whole.program, len(leaves), whole.results, _TIMES)
-        if found:
-            return loops.evaluate_looped(
-                whole.program, found, whole.results, arrays, float_numbers, int_numbers
-            )
-        env = evaluate(whole.program, arrays, float_numbers, int_numbers)
-        return [env[r] for r in whole.results]
-
-    lowered = Lowered(
-        fn, leaves, kinds, tuple(floats), tuple(ints), outputs,
-        tuple(map(aval, results)), key, tuple(steps), tuple(program), wrts, results,
-        tuple(map(origin, results)),
+    return Lowered(
+        leaves, kinds, tuple(floats), tuple(ints), outputs, tuple(map(aval, results)), key,
+        tuple(steps), tuple(program), wrts, results, tuple(map(origin, results)), cut,
     )  # fmt: skip
-    return lowered
 
 
 def _always(step: Step) -> bool:

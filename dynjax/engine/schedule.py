@@ -27,7 +27,7 @@ from .units import results_of, units
 
 _FEWEST = 48  # kernels of a trace, below which nothing is gained
 GAIN = 3.0  # kernels a group, on average, from which on batching pays
-_LARGEST = 1 << 15  # elements of an array in a group: larger ones are no faster together
+LARGEST = 1 << 15  # elements of an array in a group: larger ones are no faster together
 _MOST_BYTES = 1 << 28  # of all arenas of a trace
 _SHARED = 8  # uses from which on a leaf is taken for one that all share, as parameters are, ...
 _PARAMETER = 1024  # ... and a value of so many elements
@@ -508,7 +508,7 @@ def _batchable(kernel: Kernel) -> bool:
         kernel.updates
         or kernel.kept
         or kernel in unable
-        or any(prod(aval.shape) > _LARGEST for aval in kernel.out_avals)
+        or any(prod(aval.shape) > LARGEST for aval in kernel.out_avals)
     )
 
 

@@ -9,7 +9,8 @@ or checked again. Values are numbered in order of appearance, leaves included.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from sys import getrefcount
 from types import MappingProxyType
 from typing import Any
 
@@ -18,7 +19,7 @@ from ..core.devices import get_default_device
 from ..core.dtypes import of as dtype_of
 from . import frames
 from .kernel import Kernel, is_inexact
-from .value import Kind, Value, kind_of
+from .value import Kind, Value, concrete, kind_of
 
 _new = object.__new__
 
@@ -56,13 +57,20 @@ class Step(_Passed):
 
     __slots__ = (
         "next", "parent", "kernel", "refs", "numbers", "kinds", "n", "depth", "inputs", "args",
-        "place", "module_path", "programs", "views", "jumps", "wrt", "path", "__weakref__",
+        "place", "module_path", "programs", "views", "jumps", "wrt", "path",
     )  # fmt: skip
 
     @property
     def source(self) -> frames.Source | None:
         """The line of the user's program that recorded it first."""
         return frames.source_of(self.place)
+
+    @property
+    def entered(self) -> bool:
+        """Whether it hangs in its parent. What is kept at a step that does not would never be found
+        again, and if it leads back to the step, only Python's garbage collector would free it."""
+        parent = self.parent
+        return parent is None or parent.next.get(self.key) is self
 
 
 class Template:
@@ -164,6 +172,11 @@ class Trie:
             self.root = _blank()
 
 
+_MOST_SPARE = 1 << 13
+_ALONE = 2  # references to a step that nobody else holds: the variable's, getrefcount's argument
+_OFTEN = 1024  # values after which those that nobody holds are let go of
+_DEAD = 3  # references to such a value: the trace's, the loop's, getrefcount's argument
+_UNSHARED = 2  # to the versions of a storage that is gone: the watch's, getrefcount's argument
 _MOST_ONCE = 200_000  # paths remembered that were recorded once
 
 lazy_trie = Trie(lambda: config.node_budget)
@@ -179,7 +192,10 @@ class Trace:
             that stands for another mode too.
         leaves: values that entered from outside, in order, with their indices.
         vals: values that steps produced; strong references, so that at a flush the reference
-            count says which of them anybody else still holds.
+            count says which of them anybody else still holds. Those that nobody does may be missing
+            (see `prune`).
+        most: how many there may be before they are gone through.
+        spare: steps to be used again, of this thread.
         numbers: run-time numbers by position (a dict, so that an interrupted recording leaves
             nothing misplaced).
         owners: for leaves with gradient, index -> tape position (see Value.node).
@@ -195,7 +211,8 @@ class Trace:
 
     __slots__ = (
         "cur", "grad", "leaves", "vals", "numbers", "owners", "freed", "nodes", "parent", "python",
-        "miss", "trie", "inference", "capture", "paths", "last_path",
+        "miss", "trie", "inference", "capture", "paths", "last_path", "most",
+        "spare",
     )  # fmt: skip
 
     def __init__(self, trie: Trie, grad: bool = True, parent: Trace | None = None) -> None:
@@ -204,6 +221,8 @@ class Trace:
         self.grad = grad
         self.leaves: dict[Value, int] = {}
         self.vals: list[Value] = []
+        self.most = _OFTEN
+        self.spare: list[Step] = []
         self.numbers: dict[int, Any] = {}
         self.owners: dict[int, Any] = {}
         self.freed: frozenset[int] | set[int] = frozenset()
@@ -371,7 +390,8 @@ class Trace:
     ) -> Step:
         """Hang a step like others under the current position (which it does not move)."""
         cur = self.cur
-        step = _new(Step)
+        spare = self.spare
+        step = spare.pop() if spare else _new(Step)
         step.next, step.programs, step.jumps, step.last = _none, _none, None, nowhere
         step.parent, step.key = cur, key
         step.kernel, step.refs, step.args = template.kernel, refs, template.args
@@ -385,6 +405,8 @@ class Trace:
         step.numbers = tuple(range(nnum, step.nnum)) if template.n_numbers else ()
         step.depth, step.inputs = depth, cur.inputs
         step.place, step.module_path = place, module_path
+        if len(self.vals) > self.most:
+            self.prune()
         trie = self.trie
         step.path = path = hash((cur.path, key))
         if self.miss is None:
@@ -420,11 +442,67 @@ class Trace:
         """The steps from the root to here."""
         return path_of(self.cur)
 
-    def values_by_index(self) -> dict[int, Value]:
-        """Every value this trace can still name."""
-        found = {v.idx: v for v in self.vals}
+    def prune(self) -> None:
+        """Let go of values that nobody holds and of which nothing is known but their place.
+
+        A graph that is new each time makes thousands of them, and the collector would go through
+        each of them several times.
+        """
+        self.vals = [
+            v
+            for v in self.vals
+            if getrefcount(v) > _DEAD
+            or v.node is not None
+            or not ((watch := v.watch) is None or _settled(watch))
+        ]
+        self.most = len(self.vals) + _OFTEN
+
+    def recycle(self) -> None:
+        """Keep the steps of a trace that nobody holds, and that nobody else does, for later ones.
+
+        Made anew each time they would make the collector believe that the process grows.
+        """
+        self.miss = None
+        spare = self.spare
+        step, self.cur = self.cur, nowhere
+        while len(spare) < _MOST_SPARE and getrefcount(step) == _ALONE:
+            before = step.parent
+            if before is None:
+                break
+            step.parent = step.kernel = step.args = None
+            step.next = step.programs = _none
+            spare.append(step)
+            step, before = before, None
+
+    def values_by_index(self) -> Mapping[int, Value]:
+        """Every value of this trace; those that were let go of are made again when asked for."""
+        found = _Values(self)
+        found.update((v.idx, v) for v in self.vals)
         found.update((i, v) for v, i in self.leaves.items())
         return found
+
+
+class _Values(dict[int, Value]):
+    """The values of a trace by their indices."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.kinds: list[Kind] | None = None
+
+    def __missing__(self, idx: int) -> Value:
+        trace = self.trace
+        if self.kinds is None:
+            self.kinds = [kind for step in trace.path() for kind in step.kinds]
+        value = concrete(None, self.kinds[idx])
+        value.trace, value.idx = trace, idx
+        trace.vals.append(value)
+        self[idx] = value
+        return value
+
+
+def _settled(watch: tuple[Any, int]) -> bool:
+    """Whether nobody is left who could write to the storage that a value was the content of."""
+    return getrefcount(watch[0]) <= _UNSHARED and watch[0].now == watch[1]
 
 
 def _device_of(kernel: Kernel, values: Sequence[Value]) -> Any:
@@ -465,12 +543,14 @@ class State(threading.local):
     Attributes:
         trace: its open trace.
         modules: the running Modules, outermost first.
+        closed: the trace before the open one.
     """
 
     trace: Trace
 
     def __init__(self) -> None:
         self.trace = Trace(lazy_trie)
+        self.closed: Trace | None = None
         self.modules: list[Any] = []
 
     @property
@@ -490,8 +570,10 @@ class State(threading.local):
         """Open an empty trace in the same modes."""
         old = self.trace
         self.trace = new = Trace(old.trie, old.grad)
-        new.trie = old.trie
-        new.inference = old.inference
+        new.inference, new.spare = old.inference, old.spare
+        gone, self.closed = self.closed, old
+        if gone is not None and getrefcount(gone) == _ALONE:
+            gone.recycle()
 
 
 state = State()

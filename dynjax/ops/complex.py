@@ -51,7 +51,7 @@ def angle(input: Tensor):
     return jnp.where(jnp.isnan(input), input, lax.stop_gradient(half_turn))
 
 
-@op(name="complex", method=False, out=True)
+@op(name="complex", method=False, out="same type")
 def complex_(real: Tensor, imag: Tensor):
     """A complex tensor from its two parts, of one floating type."""
     if real.dtype != imag.dtype:

@@ -471,7 +471,7 @@ def op(
         types: SAME, PROMOTE or FLOAT: how argument types are settled before the body runs.
         promote: names of the parameters that take part; all tensors by default.
         inplace: also declare `name_`.
-        out: accept `out=`.
+        out: accept `out=`; "same type": only of the result's type.
         method, function: whether it is a method, a function.
         module: namespace or namespaces of the function; methods come with "torch".
         aliases: further names.

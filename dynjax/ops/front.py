@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable
 from types import CodeType, FunctionType
 from typing import Any
 
-from ..autograd.dispatch import into
+from ..autograd.dispatch import into, into_same_type
 from ..core.dtypes import get_default_dtype
 from ..engine.frames import user_place
 from ..engine.random import default_generator
@@ -52,7 +52,7 @@ def attach_known(base: TensorHandle, view: TensorHandle, how: Any, tracked: bool
     made.silent = alias.silent
     made.plain = False
     made.many = None
-    view._v.watch = ((versions := storage.versions), versions.now)
+    view._v.watch = storage.watch()
     return made
 
 
@@ -219,7 +219,7 @@ def _settled(op: Any) -> FunctionType:
         "_op": op, "_name": op.name, "_state": state, "_slow": op.slow, "_refresh": refresh,
         "_new": _new,
         "_Value": Value, "_Tensor": TensorHandle, "_Parameter": Parameter, "_many": _many,
-        "_number_key": number_key, "_into": into, "_attach": attach_known,
+        "_number_key": number_key, "_into": into_same_type if op.out == "same type" else into, "_attach": attach_known,
         "_generator": default_generator, "_again": _again, "_learn": _learn,
         "_floats": get_default_dtype,
     }  # fmt: skip

@@ -329,7 +329,8 @@ def index_put_at(input: Tensor, indices: Tensors, dims: Ints, values: Operand,
     values = jnp.broadcast_to(values.astype(input.dtype), result)
     values = _moved(values, len(shape), theirs, ours)
     if accumulate:
-        return input.at[addresses(dims, indices)].add(values, mode="drop")
+        at = input.at[addresses(dims, indices)]
+        return (at.max if input.dtype == np.bool_ else at.add)(values, mode="drop")
     return set_at(input, dims, tuple(indices), values)
 
 

@@ -95,6 +95,10 @@ def _plan(mode, antialias, *sizes):
 
 def _resized(x, axis, index, weights):
     if weights is None:
+        times, rest = divmod(len(index), x.shape[axis])
+        if not rest and (index[:, 0] == np.arange(len(index)) // times).all():
+            # The gradient of a repetition is a sum, that of a choice a scatter: a fifth as fast.
+            return jnp.repeat(x, times, axis)
         return jnp.take(x, index[:, 0], axis)
     weights = weights.astype(x.dtype).reshape(*weights.shape, *(1,) * (x.ndim - axis - 1))
     # What counts nothing stays out, should it be infinite.

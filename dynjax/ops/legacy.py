@@ -82,9 +82,7 @@ _loss(
 
 
 @composite(method=False)
-def convolution(
-    input, weight, bias, stride, padding, dilation, transposed, output_padding, groups
-):
+def convolution(input, weight, bias, stride, padding, dilation, transposed, output_padding, groups):
     """The convolution, or its transpose, over as many dimensions as there are.
 
     Args:

@@ -13,7 +13,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from ..tensor.tensor import Tensor
-from . import activations, reductions, sorting, special  # noqa: F401  (declare what is used)
+from . import activations, reductions, running, sorting, special  # noqa: F401  (declare what is used)
 from .checks import reduced_dims
 from .declare import NAMES, composite
 from .scatter import choose

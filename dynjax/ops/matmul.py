@@ -220,7 +220,11 @@ op(name="outer", types=PROMOTE, out=True, aliases=("ger",), grad_name="MulBackwa
 @op(types=PROMOTE, out=True)
 def kron(input: Tensor, other: Tensor):
     """The Kronecker product: every element of `input` times all of `other`."""
-    return jnp.kron(input, other) if max(input.ndim, other.ndim) else input * other
+    if not max(input.ndim, other.ndim):
+        return input * other
+    if input.dtype == jnp.bool_:  # which jnp.kron can't multiply
+        return jnp.kron(input.astype(jnp.uint8), other.astype(jnp.uint8)).astype(jnp.bool_)
+    return jnp.kron(input, other)
 
 
 @op(out=True, types=PROMOTE, method=False, function=False)

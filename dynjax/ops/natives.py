@@ -24,10 +24,15 @@ _TORCH, _FUNCTIONAL = NAMES["torch"], NAMES["nn.functional"]
 # --- normalisation with its statistics ------------------------------------------------------------
 
 
-def _statistics(x, rows, eps):
-    """Mean and 1 / deviation of the rows of x, a matrix of so many."""
+def _statistics(input, rows, eps, *parameters):
+    """Mean and 1 / deviation of the rows of the input, a matrix of so many.
+
+    They have the type of the first parameter there is, or the input's.
+    """
+    (x,) = _wide(input)
     x = x.reshape(rows, x.size // max(rows, 1))
-    return x.mean(1), _standardize(x, eps)[1][:, 0]
+    dtype = next((p.dtype for p in parameters if p is not None), input.dtype)
+    return x.mean(1).astype(dtype), _standardize(x, eps)[1][:, 0].astype(dtype)
 
 
 def _without_gradient(results, out, name):
@@ -44,9 +49,9 @@ def _native_layer_norm(
     """(result, means, reciprocal deviations)."""
     result = _LAYER_NORM(input, normalized_shape, weight, bias, eps)
     lead = input.shape[: input.ndim - len(normalized_shape)]
-    (x,) = _wide(input)
     kept = (*lead, *(1,) * len(normalized_shape))
-    return (result, *(s.reshape(kept) for s in _statistics(x, math.prod(lead), eps)))
+    found = _statistics(input, math.prod(lead), eps, weight, bias)
+    return (result, *(s.reshape(kept) for s in found))
 
 
 @composite(method=False)
@@ -64,22 +69,27 @@ def native_group_norm(
     """`group_norm`, and the means and reciprocal deviations that it divided by."""
     x = input.reshape(N, C, HxW)
     result = _GROUP_NORM(x, group, weight, bias, eps).reshape(input.shape)
-    (x,) = _wide(x)
-    return (result, *(s.reshape(N, group) for s in _statistics(x, N * group, eps)))
+    found = _statistics(x, N * group, eps, weight, bias)
+    return (result, *(s.reshape(N, group) for s in found))
 
 
 _LAYER_NORM, _GROUP_NORM = layer_norm.__wrapped__, group_norm.__wrapped__
 
 
 @op(name="native_batch_norm", function=False, method=False)
-def _native_batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: Float):
+def _native_batch_norm(
+    input: Tensor, weight: Tensor | None, bias: Tensor | None, running: Tensor | None, eps: Float
+):
     """(result, means, reciprocal deviations) of the channels of a batch."""
+    given = weight, bias, running
     x, weight, bias = _wide(input, weight, bias)
     channels = jnp.moveaxis(x, 1, 0).reshape(x.shape[1], -1)
     mean, scale = _statistics(channels, x.shape[1], eps)
+    dtype = next((p.dtype for p in given if p is not None), input.dtype)
     result = (x - _spread(mean, x.ndim)) * _spread(scale, x.ndim)
     parameters = [None if p is None else _spread(p, x.ndim) for p in (weight, bias)]
-    return _affine(result, *parameters).astype(input.dtype), mean, scale
+    result = _affine(result, *parameters).astype(input.dtype)
+    return result, mean.astype(dtype), scale.astype(dtype)
 
 
 @composite(method=False)
@@ -90,7 +100,7 @@ def native_batch_norm(
     result = batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
     results = (result, input.new_empty(0), input.new_empty(0))
     if training:
-        results = _native_batch_norm(input, weight, bias, eps)
+        results = _native_batch_norm(input, weight, bias, running_mean, eps)
     return _without_gradient(results, out, "native_batch_norm")
 
 

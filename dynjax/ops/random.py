@@ -297,7 +297,7 @@ def normal(mean, std=1.0, size=None, *, generator=None, out=None, dtype=None, **
     return finish("normal", draws.astype(dtype.np), out=out, **options)
 
 
-@op(out=True)
+@op(out="same type")
 def multinomial(input: Tensor, num_samples: Int, replacement: Bool = False, *, key: Key):
     """Positions drawn in proportion to the weights in a vector or in each row of a matrix."""
     if input.ndim not in (1, 2):
@@ -309,6 +309,8 @@ def multinomial(input: Tensor, num_samples: Int, replacement: Bool = False, *, k
         )
     if num_samples <= 0:
         raise RuntimeError("cannot sample n_sample <= 0 samples")
+    if input.shape[-1] > 2**24:
+        raise RuntimeError("number of categories cannot exceed 2^24")
     if not replacement and num_samples > input.shape[-1]:
         raise RuntimeError(
             "cannot sample n_sample > prob_dist.size(-1) samples without replacement"

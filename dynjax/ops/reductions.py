@@ -31,6 +31,7 @@ from .checks import (
     wrap_dim,
 )
 from .declare import FLOAT, PROMOTE, Bool, Dtype, Float, Int, Ints, Static, Tensor, composite, op
+from .order import order_of
 from .pick import pick
 from .pointwise import absolute, maximum, minimum
 
@@ -40,7 +41,7 @@ def _by_dim(name, full=0, dim=1):
     return lambda args: f"{name}Backward{full if args.get('dim') is None else dim}"
 
 
-def _accumulated(x, dtype):
+def accumulated(x, dtype):
     """What a sum or product runs over: integers widen to int64 unless a type is given."""
     if dtype is None:
         dtype = np.int64 if is_integral(x) else x.dtype
@@ -57,7 +58,7 @@ def sum(input: Tensor, dim: Ints = None, keepdim: Bool = False, *, dtype: Dtype 
     Args:
         dtype: type in which to sum, and of the result; integers give int64 without it.
     """
-    x = _accumulated(input, dtype)
+    x = accumulated(input, dtype)
     return jnp.sum(x, reduced_dims(dim, input.ndim), dtype=x.dtype, keepdims=keepdim)
 
 
@@ -66,7 +67,7 @@ def nansum(input: Tensor, dim: Ints = None, keepdim: Bool = False, *, dtype: Dty
     """`sum`, taking NaN as 0."""
     if is_complex(input):
         raise RuntimeError("nansum on CPU does not support complex inputs")
-    x = _accumulated(jnp.where(jnp.isnan(input), 0, input), dtype)
+    x = accumulated(jnp.where(jnp.isnan(input), 0, input), dtype)
     return jnp.sum(x, reduced_dims(dim, input.ndim), dtype=x.dtype, keepdims=keepdim)
 
 
@@ -96,14 +97,14 @@ def nanmean(input: Tensor, dim: Ints = None, keepdim: Bool = False, *, dtype: Dt
             f"{type_name(input.dtype)}"
         )
     axes, missing = reduced_dims(dim, input.ndim), jnp.isnan(input)
-    total = jnp.sum(_accumulated(jnp.where(missing, 0, input), dtype), axes, keepdims=keepdim)
+    total = jnp.sum(accumulated(jnp.where(missing, 0, input), dtype), axes, keepdims=keepdim)
     return total / jnp.sum(~missing, axes, keepdims=keepdim).astype(total.dtype)
 
 
 @op(out=True, grad_name=_by_dim("Prod"))
 def prod(input: Tensor, dim: Int = None, keepdim: Bool = False, *, dtype: Dtype = None):
     """The product over `dim`, or over everything."""
-    x = _accumulated(input, dtype)
+    x = accumulated(input, dtype)
     return jnp.prod(
         x, reduced_dims(dim, input.ndim), dtype=x.dtype, keepdims=keepdim and dim is not None
     )
@@ -215,19 +216,35 @@ def _selected(x, axis, keepdim, name, index_of):
     return (values, index) if keepdim else (values.squeeze(axis), index.squeeze(axis))
 
 
-def _argmax(x, axis):
-    return jnp.argmax(x, axis, keepdims=True).astype(np.int64)
+def _first(extreme):
+    """The function that finds where the extreme first is, NaN if there is one: a dimension of 1.
+
+    As two plain reductions; one over pairs of value and position, as XLA's CPU runs `jnp.argmax`,
+    takes ten times as long.
+    """
+
+    def index_of(x, axis):
+        best = extreme(x, axis, keepdims=True)
+        found = x == best
+        if jnp.issubdtype(x.dtype, jnp.floating):
+            found |= jnp.isnan(x) & jnp.isnan(best)
+        axis = range(x.ndim) if axis is None else (axis,)
+        # Row by row over the axes, in the order of the flattened tensor.
+        place, step = np.int64(0), 1
+        for d in reversed(axis):
+            place = place + step * lax.broadcasted_iota(np.int64, x.shape, d)
+            step *= x.shape[d]
+        return jnp.min(jnp.where(found, place, step), tuple(axis), keepdims=True)
+
+    return index_of
 
 
-def _argmin(x, axis):
-    return jnp.argmin(x, axis, keepdims=True).astype(np.int64)
-
-
+_argmax, _argmin = _first(jnp.max), _first(jnp.min)
 _extreme("max", jnp.max, _argmax, maximum, "largest element")
 _extreme("min", jnp.min, _argmin, minimum, "smallest element")
 
 
-@op(out=True, returns=("min", "max"))
+@op(out="same type", returns=("min", "max"))
 def aminmax(input: Tensor, *, dim: Int = None, keepdim: Bool = False):
     """The smallest and the largest element over `dim`, as a named tuple (min, max)."""
     check_kind(input, "c", "aminmax_cpu")
@@ -235,7 +252,7 @@ def aminmax(input: Tensor, *, dim: Int = None, keepdim: Bool = False):
     return jnp.min(input, axes, keepdims=keepdim), jnp.max(input, axes, keepdims=keepdim)
 
 
-def _arg_extreme(name, fn, what):
+def _arg_extreme(name, index_of, what):
     def body(input: Tensor, dim: Int = None, keepdim: Bool = False):
         for refused, kind in ((is_complex, "complex"), (is_bool, "bool")):
             if refused(input):
@@ -248,14 +265,15 @@ def _arg_extreme(name, fn, what):
         check_not_empty(input, () if axis is None else (axis,), name)
         if input.ndim == 0:
             return jnp.zeros((), np.int64)
-        return fn(input, axis, keepdims=keepdim).astype(np.int64)
+        index = index_of(input, axis)
+        return index if keepdim else index.squeeze(axis)
 
     op(name=name, out=True, doc=f"The index of the {what}, the first of equals; of the "
        "flattened tensor if `dim` is None.")(body)  # fmt: skip
 
 
-_arg_extreme("argmax", jnp.argmax, "largest element")
-_arg_extreme("argmin", jnp.argmin, "smallest element")
+_arg_extreme("argmax", _argmax, "largest element")
+_arg_extreme("argmin", _argmin, "smallest element")
 
 
 # --- medians ------------------------------------------------------------------------------------
@@ -264,7 +282,7 @@ _arg_extreme("argmin", jnp.argmin, "smallest element")
 def _median_index(skip_nan):
     def index_of(x, axis):
         """Where the lower median is; where the first NaN is, if there is one and it counts."""
-        n, order = x.shape[axis], jnp.argsort(x, axis)  # NaN last
+        n, order = x.shape[axis], order_of(x, axis)  # NaN last
         missing = jnp.sum(jnp.isnan(x), axis, keepdims=True)
         if skip_nan:
             rank = jnp.maximum(n - missing - 1, 0) // 2
@@ -495,57 +513,6 @@ def dist(input: Tensor, other: Tensor, p: Static = 2):
     return _norm(input - other, p, None, False, None)
 
 
-# --- running reductions -------------------------------------------------------------------------
-
-
-def _running(name, fn, doc):
-    def body(input: Tensor, dim: Int, *, dtype: Dtype = None):
-        axis, x = wrap_dim(dim, input.ndim), _accumulated(input, dtype)
-        return fn(x.astype(opmath(x.dtype)), axis).astype(x.dtype) if x.ndim else x
-
-    op(name=name, inplace=True, out=True, doc=doc)(body)
-
-
-_running("cumsum", jnp.cumsum, "The sums of the first 1, 2, ... elements along `dim`.")
-_running("cumprod", jnp.cumprod, "The products of the first 1, 2, ... elements along `dim`.")
-
-
-@op(out=True)
-@in_opmath
-def logcumsumexp(input: Tensor, dim: Int):
-    """log(cumsum(exp(x))) along `dim`, without overflow."""
-    check_kind(input, "bi", "logcumsumexp_out_cpu")
-    axis = wrap_dim(dim, input.ndim)
-    return lax.cumlogsumexp(input, axis) if input.ndim else input
-
-
-def _running_extreme(name, later_wins, doc):
-    def last(a, b):
-        """The later of two candidates, unless the earlier one is strictly better; NaN stays."""
-        (x, i), (y, j) = a, b
-        chosen = jnp.isnan(y) | (~jnp.isnan(x) & later_wins(y, x))
-        return jnp.where(chosen, y, x), jnp.where(chosen, j, i)
-
-    def body(input: Tensor, dim: Int):
-        check_kind(input, "c", f"{name}_cpu")
-        axis = wrap_dim(dim, input.ndim)
-        if input.ndim == 0:
-            return input, jnp.zeros((), np.int64)
-        position = lax.broadcasted_iota(np.int64, input.shape, axis)
-        found = lax.associative_scan(last, (lax.stop_gradient(input), position), axis=axis)[1]
-        return jnp.take_along_axis(input, found, axis), found
-
-    op(name=name, out=True, returns=("values", "indices"), doc=doc)(body)
-
-
-_running_extreme(
-    "cummax", jnp.greater_equal, "The largest of the first 1, 2, ... elements, and where it was."
-)
-_running_extreme(
-    "cummin", jnp.less_equal, "The smallest of the first 1, 2, ... elements, and where it was."
-)
-
-
 @composite(function=False)
 def sum_to_size(input, *size):
     """The sum over the dimensions by which `size` would broadcast to the input's shape.
@@ -560,5 +527,7 @@ def sum_to_size(input, *size):
         raise RuntimeError(
             f"size {{{list(size)}}} is not expandable to size {{{list(input.shape)}}}."
         )
+    if not size:
+        return input.sum()
     wide = [d for d in range(input.ndim) if d < extra or size[d - extra] != input.shape[d]]
     return input.sum(wide, keepdim=True).reshape(size) if wide else input

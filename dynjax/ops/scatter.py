@@ -93,7 +93,7 @@ def _check_gather(input, d, index):
             )
 
 
-@op(out=True)
+@op(out="same type")
 def gather(input: Tensor, dim: Int, index: Tensor, *, sparse_grad: Bool = False):
     """out[i][j] = input[index[i][j]][j] for dim 0, and so on; `index` gives the shape."""
     d = wrap_dim(dim, input.ndim)
@@ -161,6 +161,8 @@ def _scattered(input, dim, index, src, combine):
 
 
 def _add_at(base, where, values):
+    if base.dtype == np.bool_:  # of truth values the sum is whether any is true
+        return base.at[where].max(values, mode="drop")
     return base.at[where].add(values, mode="drop")
 
 
@@ -210,7 +212,8 @@ def _combiner(reduce):
 
 
 def _combine(reduce, base, where, values):
-    return getattr(base.at[where], _COMBINE[reduce])(values, mode="drop")
+    how = "min" if reduce == "prod" and base.dtype == np.bool_ else _COMBINE[reduce]
+    return getattr(base.at[where], how)(values, mode="drop")
 
 
 def _combined(reduce, base, where, src):
@@ -335,6 +338,11 @@ def _index_write(input, d, index, source, combine):
     return jnp.moveaxis(combine(base, (index,), source), 0, d)
 
 
+def _scaled(source, alpha):
+    alpha = alpha.astype(source.dtype)
+    return source & alpha if source.dtype == np.bool_ else source * alpha
+
+
 def _without(shape, d):
     return shape[:d] + shape[d + 1 :]
 
@@ -359,7 +367,7 @@ def index_add(input: Tensor, dim: Int, index: Tensor, source: Tensor, *, alpha: 
             "source tensor shape must match self tensor shape, excluding the specified dimension. "
             f"Got self.shape = {list(input.shape)} source.shape = {list(source.shape)}"
         )
-    return _index_write(input, d, index, source * alpha.astype(source.dtype), _add_at)
+    return _index_write(input, d, index, _scaled(source, alpha), _add_at)
 
 
 @op(inplace=True, out=True)

@@ -1,4 +1,4 @@
-"""Order: sorting, the largest, where a value belongs, counts of equal values.
+"""Order: sorting, the largest, the most frequent, where a value belongs, counts of equal values.
 
 Equal elements keep their order, whether or not `stable` is asked for. NaN counts as the largest.
 Results whose size is data (`unique`, `bincount`) are computed on the host.
@@ -13,17 +13,9 @@ from jax import lax
 
 from ..core.dtypes import of as dtype_of
 from ..tensor.tensor import from_host, to_host
-from .checks import check_kind, is_bool, is_complex, type_name, wrap_dim
+from .checks import check_kind, check_not_empty, is_bool, is_complex, type_name, wrap_dim
 from .declare import PROMOTE, Bool, Int, Number, Operand, Str, Tensor, composite, op
-
-
-def _order(x, d, descending=False):
-    """Positions along d in order, NaN as the largest; int64."""
-    if descending:
-        # Reversed twice, so that equal elements keep their order.
-        back = jnp.argsort(jnp.flip(x, d), axis=d, stable=True)
-        return jnp.flip(x.shape[d] - 1 - back, d)
-    return jnp.argsort(x, axis=d, stable=True)
+from .order import order_of
 
 
 def _picked(x, order, d):
@@ -36,7 +28,7 @@ def _sorted(input, dim, descending):
     check_kind(input, "c", "sort")
     if input.ndim == 0:
         return input, jnp.zeros((), jnp.int64)
-    order = _order(lax.stop_gradient(input), d, descending)
+    order = order_of(lax.stop_gradient(input), d, descending)
     return _picked(input, order, d), order
 
 
@@ -72,7 +64,7 @@ def topk(input: Tensor, k: Int, dim: Int = -1, largest: Bool = True, sorted: Boo
     if largest:
         order = jnp.moveaxis(lax.top_k(jnp.moveaxis(x, d, -1), k)[1], -1, d).astype(jnp.int64)
     else:
-        order = lax.slice_in_dim(_order(x, d), 0, k, axis=d)
+        order = lax.slice_in_dim(order_of(x, d), 0, k, axis=d)
     return _picked(input, order, d), order
 
 
@@ -85,14 +77,36 @@ def kthvalue(input: Tensor, k: Int, dim: Int = -1, keepdim: Bool = False):
         raise IndexError(f"kthvalue(): Expected reduction dim {d} to have non-zero size.")
     if not 1 <= k <= n:
         raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {d}")
-    values, order = (
-        x if not input.ndim else lax.slice_in_dim(x, k - 1, k, axis=d)
-        for x in _sorted(input, dim, False)
-    )
-    return (values, order) if keepdim or not input.ndim else (values.squeeze(d), order.squeeze(d))
+    check_kind(input, "c", "sort")
+    if not input.ndim:
+        return input, jnp.zeros((), jnp.int64)
+    place = lax.slice_in_dim(order_of(lax.stop_gradient(input), d), k - 1, k, axis=d)
+    value = _picked(input, place, d)
+    return (value, place) if keepdim else (value.squeeze(d), place.squeeze(d))
 
 
 # Where a value belongs
+
+
+@op(out=True, returns=("values", "indices"))
+def mode(input: Tensor, dim: Int = -1, keepdim: Bool = False):
+    """The most frequent element along `dim`, the least of several, and where it is last."""
+    check_kind(input, "c", "mode_cpu")
+    axis = wrap_dim(dim, input.ndim)
+    check_not_empty(input, (axis,), "mode")
+    if input.ndim == 0:
+        return input, jnp.zeros((), np.int64)
+    x = jnp.moveaxis(input, axis, -1)
+    order = order_of(lax.stop_gradient(x), x.ndim - 1)
+    ranked = jnp.take_along_axis(x, order, -1)
+    place = lax.broadcasted_iota(np.int64, x.shape, x.ndim - 1)
+    new = place == 0
+    new = new.at[..., 1:].set(ranked[..., 1:] != ranked[..., :-1])
+    start = lax.cummax(jnp.where(new, place, 0), x.ndim - 1)
+    best = jnp.argmax(place - start, -1, keepdims=True)
+    index = jnp.take_along_axis(order, best, -1).astype(np.int64)
+    found = jnp.take_along_axis(x, index, -1), index
+    return tuple(jnp.moveaxis(a, -1, axis) if keepdim else a[..., 0] for a in found)
 
 
 def _found(boundaries, values, right):

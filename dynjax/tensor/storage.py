@@ -38,17 +38,22 @@ class Storage:
         value: the content, as its first tensor sees it.
         versions: in-place operations so far, as PyTorch counts them.
         stamp: changes so far, those through `.data` included.
+        mark: the versions and one of them, the last that was asked for.
     """
 
-    __slots__ = ("value", "versions", "stamp")
+    __slots__ = ("value", "versions", "stamp", "mark")
 
     def __init__(self, value: Value) -> None:
         self.value = value
         self.versions, self.stamp = Versions(), 0
+        self.mark = self.versions, 0
 
     def watch(self) -> tuple[Versions, int]:
         """The present version, to be remembered with a value that is this content."""
-        return (self.versions, self.versions.now)
+        mark = self.mark
+        if mark[1] != self.versions.now:
+            mark = self.mark = self.versions, self.versions.now
+        return mark
 
 
 class ViewStep:

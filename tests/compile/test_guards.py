@@ -1,10 +1,12 @@
 """`dynjax.compile`: what a replay would miss is noticed; nothing else is done silently."""
 
 import collections
+import gc
 import random
 import time
 import warnings
 
+import jax
 import numpy as np
 import pytest
 
@@ -482,3 +484,51 @@ def test_a_training_step_passes_the_check():
     losses = [step(torch.ones(4, 2)).item() for _ in range(5)]
     assert len(set(losses)) == 5
     assert optimizer.state[model[0].weight]["step"].item() == 5
+
+
+def test_the_check_does_not_depend_on_when_the_collector_ran():
+    """Python's collector lists the young before the old, and a collection makes them old."""
+    old = torch.zeros(2)
+    gc.collect()
+    young = torch.zeros(3)
+
+    @torch.compile(mode="check")
+    def step(x):
+        old.add_(x)
+        young.add_(x)
+
+    gc.disable()
+    try:
+        for _ in range(2):
+            step(torch.ones(()))
+    finally:
+        gc.enable()
+    gc.collect()
+    step(torch.ones(()))
+    assert old.tolist() == [3, 3]
+    assert young.tolist() == [3, 3, 3]
+
+
+def test_what_listens_to_the_collector_or_to_jax_is_no_effect_of_the_function():
+    seen = []
+
+    def collected(phase, info):
+        seen.append(time.perf_counter())
+
+    def compiled(event, seconds, **_):
+        seen.append(event)
+
+    @torch.compile(fullgraph=True)
+    def f(x):
+        gc.collect(0)
+        return x.sin() * 3 + x.cosh()
+
+    gc.callbacks.append(collected)
+    jax.monitoring.register_event_duration_secs_listener(compiled)
+    try:
+        results = [f(torch.zeros(7)).tolist() for _ in range(2)]
+    finally:
+        gc.callbacks.remove(collected)
+        jax.monitoring.unregister_event_duration_listener(compiled)
+    assert results == [[1.0] * 7] * 2
+    assert len(seen) > 2

@@ -70,6 +70,12 @@ def test_second_order():
     assert_close(x.grad, expected.astype(np.float32), rtol=1e-4)
 
 
+def test_kron_of_truth_values():
+    rows, eye = torch.tensor([[True, False]]), torch.eye(2, dtype=torch.bool)
+    expected = [[True, False, False, False], [False, True, False, False]]
+    assert torch.kron(rows, eye).tolist() == expected
+
+
 def test_a_beta_of_zero_ignores_nan():
     bad = torch.full((2, 4), float("nan"))
     assert_close(torch.addmm(bad, tensor(A), tensor(B), beta=0), A @ B, rtol=1e-4, atol=1e-5)

@@ -31,6 +31,19 @@ def test_norms_with_their_statistics(call, axes, shape):
     assert_close(result, ((parts - whole[0]) / whole[1]).reshape(X.shape), atol=1e-5)
 
 
+@pytest.mark.parametrize("parameters", [None, torch.bfloat16, torch.float32])
+def test_statistics_have_the_type_of_the_parameters_or_of_the_input(parameters):
+    x = torch.tensor(X).bfloat16()
+    wide, many = (None if parameters is None else torch.ones(n, dtype=parameters) for n in (5, 4))
+    for results in (
+        torch.native_layer_norm(x, (5,), wide, wide, 1e-5),
+        torch.native_group_norm(x, many, many, 3, 4, 5, 2, 1e-5),
+        torch.native_batch_norm(x, many, many, None, None, True, 0.1, 1e-5),
+    ):
+        wanted = parameters or torch.bfloat16
+        assert [t.dtype for t in results] == [torch.bfloat16, wanted, wanted]
+
+
 def test_batch_norm_without_training_gives_no_statistics_and_with_it_updates_them():
     mean, var = torch.zeros(4), torch.ones(4)
     _, a, b = torch.native_batch_norm(torch.tensor(X), None, None, mean, var, False, 0.1, 0.0)

@@ -173,6 +173,11 @@ def test_product_with_zeros():
     assert gradient(lambda x: x.cumprod(0), [0.0, 2.0]).tolist() == [3.0, 0.0]
 
 
+def test_a_sum_to_no_dimensions_is_a_sum():
+    assert torch.tensor(True).sum_to_size(()).dtype is torch.int64
+    assert torch.tensor([True]).sum_to_size(1).dtype is torch.bool
+
+
 def test_truth():
     x = torch.tensor([[0.0, 1.0], [2.0, 3.0]])
     assert x.all().item() is False and x.any().item() is True

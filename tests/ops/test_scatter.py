@@ -79,6 +79,18 @@ def test_scatter():
     assert base.grad.tolist() == [0.0, 2.0, 0.0] and src.grad.tolist() == [1.0, 3.0]
 
 
+def test_truth_values_are_added_by_or_and_multiplied_by_and():
+    base, at = torch.tensor([True, False, True]), torch.tensor([0, 1, 1, 2])
+    src = torch.tensor([False, True, False, False])
+    assert base.scatter_add(0, at, src).tolist() == [True, True, True]
+    assert base.index_add(0, at, src, alpha=True).tolist() == [True, True, True]
+    assert base.put(at, src, accumulate=True).tolist() == [True, True, True]
+    assert base.index_put((at,), src, accumulate=True).tolist() == [True, True, True]
+    assert base.scatter_reduce(0, at, src, "prod").tolist() == [False, False, False]
+    alone = base.scatter_reduce(0, at, src, "sum", include_self=False)
+    assert alone.tolist() == [False, True, False]
+
+
 def test_whole_slices():
     x, at = tensor(X), torch.tensor([2, 0, 2])
     assert_close(x.index_select(0, at), X[[2, 0, 2]])
@@ -129,6 +141,8 @@ def test_out_of_range_is_visible():
     (lambda x, i: x.gather(1, torch.zeros(4, 4, dtype=torch.int64)), RuntimeError,
      r"index \[4, 4\] to be no larger than self \[3, 4\] apart from dimension 1"),
     (lambda x, i: x.gather(0, i.float()), RuntimeError, "Expected dtype int32/int64 for index"),
+    (lambda x, i: torch.gather(x, 0, i, out=torch.zeros(1, 2, dtype=torch.float64)), RuntimeError,
+     "Expected out tensor to have dtype Float, but got Double instead"),
     (lambda x, i: x.scatter(0, i, torch.ones(1, 1)), RuntimeError, r"than src \[1, 1\]"),
     (lambda x, i: x.scatter(0, i, 1.0, reduce="no"), RuntimeError, "either add or multiply"),
     (lambda x, i: x.scatter_reduce(0, i, x, "no"), RuntimeError, "amax or amin, got no"),

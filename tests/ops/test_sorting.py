@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -88,3 +88,23 @@ def test_neighbours():
 def test_bad_input(call, error, text):
     with pytest.raises(error, match=text):
         call(torch.zeros(3))
+
+
+@settings(max_examples=20)
+@given(hnp.arrays(np.int64, (3, 6), elements=st.integers(0, 3)))
+def test_mode_is_the_least_of_the_most_frequent_where_it_is_last(x):
+    values, indices = torch.mode(tensor(x, torch.int64))
+    for row, value, index in zip(x, values.tolist(), indices.tolist()):
+        counts = np.bincount(row)
+        assert value == counts.argmax()
+        assert index == np.flatnonzero(row == value)[-1]
+
+
+def test_mode_along_another_dimension():
+    x = torch.tensor([[1.0, 2.0], [1.0, 5.0], [0.0, 5.0]], requires_grad=True)
+    result = torch.mode(x, 0, keepdim=True)
+    assert result.values.tolist() == [[1.0, 5.0]] and result.indices.tolist() == [[1, 2]]
+    result.values.sum().backward()
+    assert x.grad.tolist() == [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]
+    with pytest.raises(IndexError, match="non-zero size"):
+        torch.zeros(2, 0).mode()

@@ -39,9 +39,7 @@ def test_members_see_what_is_written_to_the_array_and_it_what_is_written_to_them
 
 
 def test_types_do_not_mix_and_large_or_lone_tensors_stay_as_they_are():
-    small = members(
-        np.zeros(2), np.ones(3), np.ones(1), np.zeros(2, np.float32), np.zeros(4097)
-    )
+    small = members(np.zeros(2), np.ones(3), np.ones(1), np.zeros(2, np.float32), np.zeros(4097))
     pack = Packed(small)
     assert [t.numel() for t in pack.tensors] == [6, 2, 4097]
     assert pack.tensors[1] is small[3] and pack.tensors[2] is small[4]
