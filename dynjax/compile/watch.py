@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import inspect
 import os
 import sys
 import sysconfig
@@ -18,7 +19,7 @@ from ..engine.frames import Source, is_ours
 
 _STANDARD = tuple({sysconfig.get_path("stdlib") + os.sep, os.path.dirname(os.__file__) + os.sep})
 _FOREIGN = tuple(os.path.dirname(module.__file__) + os.sep for module in (jax, np))
-_LISTENERS = jax.monitoring.record_event.__code__.co_filename  # calls what listens to JAX
+_LISTENERS = inspect.getsourcefile(jax.monitoring.record_event)  # calls what listens to JAX
 
 # Modules whose functions, and types whose methods, act on or read the world outside.
 _WORLD = frozenset(

@@ -158,10 +158,11 @@ def _program_of(part: Part, outputs: tuple[int, ...], step: Step) -> Program:
     ops = [kernel.op for kernel, _, _ in part.ops]
     cause = f"a part to be used again, {ops[0]} to {ops[-1]}" if ops[1:] else ops[0]
 
-    def level() -> int | None:
-        return 1 if step.kind.device.type == "cpu" and _small(part) else None
+    def options() -> dict[str, Any] | None:
+        return quick_options() if step.kind.device.type == "cpu" and _small(part) else None
 
-    return _noted((part, outputs), lambda: part.function(outputs), 0, cause, len(ops), step, level)
+    key, make = (part, outputs), lambda: part.function(outputs)
+    return _noted(key, make, 0, cause, len(ops), step, options)
 
 
 def _small(part: Part) -> bool:
@@ -181,10 +182,10 @@ def _batch_program_of(
 ) -> Program:
     """The program of a group."""
 
-    def level() -> int | None:
-        return 0 if step.kind.device.type == "cpu" else None
+    def options() -> dict[str, Any] | None:
+        return quick_options(0) if step.kind.device.type == "cpu" else None
 
-    return _noted(key, make, donated, f"{op}, many at once", 1, step, level)
+    return _noted(key, make, donated, f"{op}, many at once", 1, step, options)
 
 
 def _noted(
@@ -194,18 +195,17 @@ def _noted(
     cause: str,
     size: int,
     step: Step,
-    level: Callable[[], int | None],
+    options_of: Callable[[], dict[str, Any] | None],
 ) -> Program:
     """A program that `explain` is told of when it is compiled, at its first run.
 
-    Where there is a level of optimisation for it, it is compiled quickly, and again, in the
-    background, once it has run often.
+    Where there are options for it, it is compiled quickly, and again, in the background, once it
+    has run often.
     """
 
     def make() -> Program:
         body = function()
-        chosen = level()
-        options = None if chosen is None else quick_options(chosen)
+        options = options_of()
         run = jax.jit(
             body, donate_argnums=range(donated), keep_unused=True, compiler_options=options
         )
@@ -236,16 +236,16 @@ def _noted(
 
 
 @functools.cache
-def quick_options(level: int) -> dict[str, Any] | None:
+def quick_options(level: int | None = None) -> dict[str, Any] | None:
     """Options under which XLA compiles for a CPU in less than half the time; None if it has none.
 
     Its newer code generator (the fusion emitters), and splitting a module for many threads, take
     longer than what they generate will ever run here.
 
     Args:
-        level: of optimisation, 0 to 3.
+        level: of optimisation, 0 to 3; None for XLA's own.
     """
-    tried = {"xla_backend_optimization_level": level}
+    tried = {} if level is None else {"xla_backend_optimization_level": level}
     more = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
     for options in ({**tried, **more}, tried):
         try:
