@@ -11,6 +11,8 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import dynjax
 from dynjax.serialization import unpickle
@@ -43,6 +45,11 @@ pathlib.PosixPath io.open io.FileIO _io.FileIO zipimport.zipimporter pkgutil.res
 logging.config.dictConfig logging.FileHandler inspect.getattr_static pydoc.pipepager pydoc.locate
 distutils.spawn.spawn ensurepip._run_pip venv.create lib2to3.pgen2.driver.load_packaged_grammar
 idlelib.pyshell.ModifiedInterpreter commands.getoutput antigravity.geohash this.s
+_posixsubprocess.fork_exec multiprocessing.util.spawnv_passfds asyncio.create_subprocess_exec
+pip.main pip._internal.main setuptools.sandbox.run_setup cProfile.runctx weakref.ref weakref.proxy
+collections.UserDict collections.ChainMap functools.singledispatch functools.cached_property
+contextlib.ExitStack string.Formatter.vformat types.SimpleNamespace typing.get_type_hints
+torch.utils.data.DataLoader dynjax.utils.data.transport.unpacked dynjax.core.later.load
 sqlite3.connect dbm.open mailcap.findmatch unittest.mock._importer test.support.run_code
 numpy.load numpy.f2py.crackfortran.getlincoef numpy.testing._private.utils.runstring numpy.save
 jax.numpy.load jax.pure_callback jax.experimental.io_callback
@@ -276,6 +283,29 @@ def test_random_programs_end_in_a_value_or_a_clear_error():
             unpickle.loads(b"".join(parts), NAMES)
         except (pickle.UnpicklingError, EOFError):
             pass
+
+
+LIKELY = (
+    "torch.Size os.system torch._utils._rebuild_tensor_v2 collections.OrderedDict torch.FloatStorage"
+).split()
+PIECES = [
+    *(SPELLINGS["GLOBAL alone"](*split(name)) for name in LIKELY),
+    *(bytes([code]) for code in b"()]}t.RsbuaeQ0N\x81\x85\x86\x92\x93"),
+    *map(text, ("storage", "0", "cpu", "__setstate__", "__dict__")),
+    *(b"K\x03", b"J\xff\xff\xff\x7f", b"\x8a\x08" + b"\xff" * 7 + b"\x7f", b"q\x00", b"h\x00"),
+]
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.lists(st.sampled_from(PIECES), max_size=30), st.integers(-40, 40))
+def test_files_made_of_likely_pieces_end_in_a_value_or_a_clear_error(pieces, cut):
+    """Whole files, of pickles that go further than random bytes, cut off at either end or not."""
+    data = archive(b"\x80\x02" + b"".join(pieces) + b".", [bytes(8)])
+    data = data[:cut] if cut < 0 else data[cut // 8 :]
+    try:
+        dynjax.load(io.BytesIO(data))
+    except (pickle.UnpicklingError, EOFError, RuntimeError):
+        pass
 
 
 # --- NumPy's numbers --------------------------------------------------------------------------
