@@ -286,7 +286,8 @@ def test_random_programs_end_in_a_value_or_a_clear_error():
 
 
 LIKELY = (
-    "torch.Size os.system torch._utils._rebuild_tensor_v2 collections.OrderedDict torch.FloatStorage"
+    "torch.Size os.system torch._utils._rebuild_tensor_v2 collections.OrderedDict "
+    "torch.FloatStorage"
 ).split()
 PIECES = [
     *(SPELLINGS["GLOBAL alone"](*split(name)) for name in LIKELY),
