@@ -53,9 +53,7 @@ class CrossMapLRN2d(LocalResponseNorm):
             ValueError: another number of dimensions.
         """
         if input.dim() != 4:
-            raise ValueError(
-                f"CrossMapLRN2d: Expected input to be 4D, got {input.dim()}D instead."
-            )
+            raise ValueError(f"CrossMapLRN2d: Expected input to be 4D, got {input.dim()}D instead.")
         near, channels = (self.size - 1) // 2, input.shape[1]
         squares = F.pad(input.square(), (0, 0, 0, 0, near, near))
         total = squares[:, :channels]
