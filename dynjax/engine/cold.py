@@ -9,7 +9,6 @@ over when it is ready: never more than about twice the better choice in hindsigh
 
 from __future__ import annotations
 
-import functools
 import threading
 import time
 import warnings
@@ -31,7 +30,7 @@ from .batch import GAIN, LARGEST, Batched, NotWorthIt
 from .executor import POLICIES, Plan, compile_whole, flush, interpret, vectors
 from .lower import Lowered
 from .parts import Dictionary, Part, Parted
-from .programs import Program, first_run, programs
+from .programs import Program, first_run, programs, quick_options
 from .trace import Step, Trace
 
 _SHORTEST = 24  # kernels, below which a trace is compiled whole unless all its parts are at hand
@@ -233,27 +232,6 @@ def _noted(
         return program
 
     return programs.get(key, make)
-
-
-@functools.cache
-def quick_options(level: int | None = None) -> dict[str, Any] | None:
-    """Options under which XLA compiles for a CPU in less than half the time; None if it has none.
-
-    Its newer code generator (the fusion emitters), and splitting a module for many threads, take
-    longer than what they generate will ever run here.
-
-    Args:
-        level: of optimisation, 0 to 3; None for XLA's own.
-    """
-    tried = {} if level is None else {"xla_backend_optimization_level": level}
-    more = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
-    for options in ({**tried, **more}, tried):
-        try:
-            jax.jit(int, compiler_options=options).lower().compile()
-        except jax.errors.JaxRuntimeError:  # another XLA, which does not know one of them
-            continue
-        return options
-    return None
 
 
 _HOT = 1000  # runs after which what it costs to compile is little

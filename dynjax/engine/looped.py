@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from .kernel import Kernel, Op
 from .loops import Form, Loop, chain, fitted, settled, size_of, source_of, starts_of
+from .programs import quick_options
 
 _FEWEST = 3  # repetitions of a loop that is not known yet
 _MOST = 3  # values that may be stacked for a repetition, or taken from it, where each is a call
@@ -182,12 +184,15 @@ class LoopUse(NamedTuple):
             given.append(ints[self.ints])
         env.update(zip(self.outputs, self.program.run(*given)))
         for place, stack, k in self.picked:
-            env[place] = _pick(env[stack], k)
+            env[place] = _picker(env[stack].device.platform)(env[stack], k)
 
 
-@jax.jit
-def _pick(stack: jax.Array, k: int) -> jax.Array:
-    return jax.lax.dynamic_index_in_dim(stack, k, keepdims=False)
+@functools.cache
+def _picker(platform: str) -> Callable[[jax.Array, int], jax.Array]:
+    def pick(stack: jax.Array, k: int) -> jax.Array:
+        return jax.lax.dynamic_index_in_dim(stack, k, keepdims=False)
+
+    return jax.jit(pick, compiler_options=quick_options(0) if platform == "cpu" else None)
 
 
 _stack = jax.jit(lambda arrays: jnp.stack(arrays))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import time
@@ -89,6 +90,27 @@ def first_run(program: Program, arrays: Sequence[Any]) -> Sequence[Any]:
         results = program.run(*given)
         program.seconds = time.perf_counter() - began
     return results
+
+
+@functools.cache
+def quick_options(level: int | None = None) -> dict[str, Any] | None:
+    """Options under which XLA compiles for a CPU in less than half the time; None if it has none.
+
+    Its newer code generator (the fusion emitters), and splitting a module for many threads, take
+    longer than what they generate will ever run here.
+
+    Args:
+        level: of optimisation, 0 to 3; None for XLA's own.
+    """
+    tried = {} if level is None else {"xla_backend_optimization_level": level}
+    more = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
+    for options in ({**tried, **more}, tried):
+        try:
+            jax.jit(int, compiler_options=options).lower().compile()
+        except jax.errors.JaxRuntimeError:  # another XLA, which does not know one of them
+            continue
+        return options
+    return None
 
 
 def compile_ahead(programs: Sequence[tuple[Program, Sequence[Any]]]) -> None:

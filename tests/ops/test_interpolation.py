@@ -126,3 +126,12 @@ def test_the_gradient_by_the_grid_is_the_slope_of_the_image():
 def test_bad_calls_raise_what_pytorch_raises(call, error, text):
     with pytest.raises(error, match=text):
         call(IMAGE)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+@pytest.mark.parametrize(("n", "channels", "height"), [(0, 2, 4), (2, 0, 4), (2, 2, 0)])
+def test_grid_sample_of_nothing(mode, n, channels, height):
+    result = torch.nn.functional.grid_sample(
+        torch.ones(n, channels, 3, 3), torch.zeros(n, height, 5, 2), mode, align_corners=False
+    )
+    assert result.shape == (n, channels, height, 5)
