@@ -165,8 +165,9 @@ def _sign(x):
 def _sgn(z):
     if not is_complex(z):
         return _sign(z)
-    size = jnp.abs(z)
-    return z / jnp.where(size == 0, 1, size)
+    zero = z == 0
+    other = jnp.where(zero, 1, z)
+    return jnp.where(zero, 0, other / jnp.abs(other))
 
 
 unary("sign", _sign, "-1, 0 or 1; 0 for NaN. Refuses complex types.", types=SAME)

@@ -223,3 +223,11 @@ def test_bad_input(call, error, text):
     with pytest.raises(error) as caught:
         call(torch.tensor)
     assert str(caught.value).startswith(text)
+
+
+def test_sgn_of_complex_zeros_is_plain_zero_and_passes_no_gradient():
+    z = torch.from_numpy(np.array([complex(-0.0, -0.0), 0j, 3 - 4j])).requires_grad_()
+    result = torch.sgn(z)
+    assert str(result.detach().numpy().tolist()) == "[0j, 0j, (0.6-0.8j)]"
+    result.real.sum().backward()
+    assert z.grad[:2].abs().tolist() == [0.0, 0.0]
