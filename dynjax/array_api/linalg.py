@@ -31,7 +31,7 @@ def cross(x1: Tensor, x2: Tensor, /, *, axis: int = -1) -> Tensor:
     """The cross product of vectors of three."""
     if x1.shape[axis] != 3 or x2.shape[axis] != 3:
         raise ValueError("cross() is of vectors of length three")
-    return _L["cross"](*promoted(x1, x2), dim=axis)
+    return _L["cross"](*NAMES["torch"]["broadcast_tensors"](*promoted(x1, x2)), dim=axis)
 
 
 def det(x: Tensor, /) -> Tensor:

@@ -107,3 +107,8 @@ def test_what_can_be_asked():
     assert info.default_dtypes()["real floating"] is dynjax.float32
     assert set(info.dtypes(kind="bool")) == {"bool"}
     assert info.capabilities()["boolean indexing"] and info.devices()
+
+
+def test_cross_broadcasts():
+    a, b = xp.asarray([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), xp.asarray([0.0, 0.0, 1.0])
+    assert xp.linalg.cross(a, b).tolist() == [[0.0, -1.0, 0.0], [1.0, 0.0, 0.0]]
