@@ -53,7 +53,7 @@ def _reduced(name: str, ours: str) -> Callable:
 
     def function(x: Tensor, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
         axes = axes_of(x, axis)
-        return run(x, axes, keepdim=keepdims) if axes else run(x.reshape(1), 0)
+        return run(x, axes, keepdim=keepdims) if axes else run(x.unsqueeze(-1), -1)
 
     return named(function, name, ours)
 

@@ -112,3 +112,11 @@ def test_what_can_be_asked():
 def test_cross_broadcasts():
     a, b = xp.asarray([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), xp.asarray([0.0, 0.0, 1.0])
     assert xp.linalg.cross(a, b).tolist() == [[0.0, -1.0, 0.0], [1.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_reductions_over_no_axis(keepdims):
+    x = xp.asarray([[1.0, -2.0]])
+    for name in ("mean", "sum", "prod", "max", "min", "std"):
+        result = getattr(xp, name)(x, axis=(), keepdims=keepdims)
+        assert result.tolist() == ([[0.0, 0.0]] if name == "std" else [[1.0, -2.0]])
