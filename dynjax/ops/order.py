@@ -31,7 +31,9 @@ def _packed_order(x, axis, descending):
 
 
 def _key(x):
-    """Integers of at most 32 bits in the order of the numbers; NaN above all, -0 as 0."""
+    """Integers within 32 signed bits in the order of the numbers; NaN above all, -0 as 0."""
+    if x.dtype == np.uint32:
+        return x.astype(np.int64) - (1 << 31)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         return x
     # By bits throughout: XLA's comparisons take denormal numbers for 0.

@@ -54,6 +54,14 @@ def test_order_of_numbers_that_fill_64_bits(dtype):
         np.testing.assert_array_equal(result.numpy(), expected(x, 0, descending))
 
 
+def test_order_of_unsigned_numbers_that_fill_32_bits():
+    x = np.array([2**32 - 1, 5, 2**31, 0, 2**31 - 1, 5], np.uint32)
+    for descending in (False, True):
+        with jax.enable_x64(True):
+            found = order_of(jnp.asarray(x), 0, descending)
+        np.testing.assert_array_equal(found, expected(x, 0, descending))
+
+
 def test_bfloat16_has_an_order_too():
     x = torch.tensor([1.5, -2.0, float("nan"), 1.5, 0.0], dtype=torch.bfloat16)
     assert torch.argsort(x, stable=True).tolist() == [1, 4, 0, 3, 2]
