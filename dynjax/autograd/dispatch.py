@@ -187,4 +187,4 @@ def into_same_type(out: Tensor | Sequence[Tensor], result: Any, name: str) -> An
     return into(out, result, name)
 
 
-__all__ = ["as_leaf", "assign", "cast", "check_inplace", "into", "unwatched"]
+__all__ = ["as_leaf", "assign", "cast", "check_inplace", "into", "into_same_type", "unwatched"]

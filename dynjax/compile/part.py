@@ -92,9 +92,12 @@ class Part:
 
     def _plainly(self, leaves: list[Any]) -> list[tuple[int, type[Tensor]]] | None:
         """Where a call does nothing but return a tuple of new tensors: which, and their classes."""
-        nothing = not (self.writes or self.grads or self.freed or self.updates or self.flushed)
         if (
-            not nothing
+            self.writes
+            or self.grads
+            or self.freed
+            or self.updates
+            or self.flushed
             or type(self.only) is not tuple
             or not all(type(leaf) is New for leaf in self.only)
             or len(self.returned) < len(leaves)

@@ -167,15 +167,12 @@ class _Maker:
         self.wanted_kinds: list[Kind] = []
         self.positions: dict[tuple[int, Kind], int] = {}
 
-    def _recorded(self, before: Before) -> tuple[int, int]:
+    def _recorded(self, before: Before) -> tuple[int, ...]:
         """Where in the capture a tensor's content and its gradient were made; -1: outside of it."""
         tensor, alias = before.tensor, before.tensor._alias
         content = tensor._v if alias is None else alias.storage.value
         made = [content, None if tensor._grad is None else tensor._grad._v]
-        content, gradient = [
-            -1 if value is None or value.trace is not self.trace else value.idx for value in made
-        ]
-        return content, gradient
+        return tuple([-1 if v is None or v.trace is not self.trace else v.idx for v in made])
 
     @contextlib.contextmanager
     def inside(self) -> Iterator[None]:

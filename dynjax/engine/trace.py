@@ -211,8 +211,7 @@ class Trace:
 
     __slots__ = (
         "cur", "grad", "leaves", "vals", "numbers", "owners", "freed", "nodes", "parent", "python",
-        "miss", "trie", "inference", "capture", "paths", "last_path", "most",
-        "spare",
+        "miss", "trie", "inference", "capture", "paths", "last_path", "most", "spare",
     )  # fmt: skip
 
     def __init__(self, trie: Trie, grad: bool = True, parent: Trace | None = None) -> None:

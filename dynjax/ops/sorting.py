@@ -85,9 +85,6 @@ def kthvalue(input: Tensor, k: Int, dim: Int = -1, keepdim: Bool = False):
     return (value, place) if keepdim else (value.squeeze(d), place.squeeze(d))
 
 
-# Where a value belongs
-
-
 @op(out=True, returns=("values", "indices"))
 def mode(input: Tensor, dim: Int = -1, keepdim: Bool = False):
     """The most frequent element along `dim`, the least of several, and where it is last."""
@@ -107,6 +104,9 @@ def mode(input: Tensor, dim: Int = -1, keepdim: Bool = False):
     index = jnp.take_along_axis(order, best, -1).astype(np.int64)
     found = jnp.take_along_axis(x, index, -1), index
     return tuple(jnp.moveaxis(a, -1, axis) if keepdim else a[..., 0] for a in found)
+
+
+# Where a value belongs
 
 
 def _found(boundaries, values, right):
