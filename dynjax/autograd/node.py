@@ -16,6 +16,7 @@ from ..engine import executor
 from ..engine.frames import Place, Source, source_of
 from ..engine.kernel import Kernel
 from ..engine.trace import Step, Trace, path_of, state
+from ..engine.unfold import open_parts
 from ..engine.value import Value
 from ..tensor.tensor import Tensor, meta_of, wrap
 
@@ -35,14 +36,18 @@ OUTSIDE = "walks a graph that was recorded outside of it"
 class FreedTape:
     """The tape position of a result whose graph backward has consumed: enough to name its nodes."""
 
-    __slots__ = ("trace", "idx")
+    __slots__ = ("trace", "idx", "moved")
 
     def __init__(self, trace: Trace, idx: int) -> None:
-        self.trace, self.idx = trace, idx
+        self.trace, self.idx, self.moved = trace, idx, trace.moved
 
     def position(self) -> tuple[Node, int]:
         """Its node, built anew, marked freed, and its output number."""
-        return build(self.trace, [self.idx], None)[self.idx]
+        trace, idx = self.trace, self.idx
+        open_parts(trace)
+        if trace.moved is not self.moved:
+            idx = trace.moved[idx]
+        return build(trace, [idx], None)[idx]
 
 
 class Placed(float):
@@ -279,6 +284,7 @@ def node_of(value: Value) -> tuple[Node, int] | None:
     if isinstance(position, FreedTape):
         position = position.position()
     else:
+        open_parts(value.trace)
         position = build(value.trace, [value.idx], value.trace.values_by_index())[value.idx]
     value.node = position
     return position
@@ -377,6 +383,7 @@ def keep_tape(trace: Trace, live: list[Value]) -> bool:
                 goals.append(value)
     if not goals:
         return False
+    open_parts(trace)
     values = trace.values_by_index()
     positions = build(trace, [v.idx for v in goals], values)
     for value in goals:

@@ -120,6 +120,9 @@ def _reached(
 def _walkable(step: Step, freed: Set[int], modified: set[int]) -> bool:
     """Whether what a step saved is still there, as it was."""
     kernel = step.kernel
+    if kernel.unasked:  # its operations save less than all that goes in and out
+        touched = (*step.refs, *range(step.base, step.n))
+        return step.base not in freed and modified.isdisjoint(touched)
     needs = kernel.needs(step.wrt)
     if not needs and kernel.saves not in ("number", "result"):
         return True

@@ -3,7 +3,7 @@
 How it works, a file each: `signature` (which recording a call wants), `record` (one run, captured
 apart), `snapshot`, `watch`, `guards` (what the run changed, did and read), `part` (a recording, and
 its replay as one step of a trace), `direct` (its replay as one program), `function`, `module` (what
-the user holds).
+the user holds). `unasked` does the same for Modules where nobody asked for it and nobody can tell.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..nn.module import Module, later
+from . import unasked as unasked
 from .function import CompiledFunction
 from .module import OptimizedModule
 

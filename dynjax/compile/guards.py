@@ -23,7 +23,7 @@ from ..core.size import Size
 from ..nn.module import Module
 from ..optim.optimizer import Optimizer
 from ..tensor.tensor import Tensor
-from .watch import kind_of_code
+from .watch import PURE, kind_of_code
 
 _LARGEST = 1000  # members of a container, past which only its length is looked at
 _MOST = 100_000  # entries in all
@@ -31,6 +31,10 @@ _REFLECTION = frozenset(("getattr", "vars", "hasattr", "__dict__", "dir", "eval"
 _TERMINAL = (
     int, float, complex, str, bytes, type(None), type(...), slice, range, np.ndarray, np.generic,
     np.dtype, Tensor, Size, types.BuiltinFunctionType, types.MethodDescriptorType, CodeType,
+)  # fmt: skip
+_DESCRIPTORS = (
+    types.MethodWrapperType, types.WrapperDescriptorType, types.ClassMethodDescriptorType,
+    types.GetSetDescriptorType, types.MemberDescriptorType, functools.cached_property,
 )  # fmt: skip
 _RANDOM = (np.random.Generator, np.random.RandomState, np.random.BitGenerator)
 _LIBRARY = ("jax", "jaxlib", "numpy", "torch", "ml_dtypes", "builtins", "typing", "functools")
@@ -104,6 +108,7 @@ class Reach:
         tensors: the tensors among it.
         iterators: what changes by being used (iterators, NumPy's generators), as (name, object).
         complete: False where a bound was met.
+        strange: what may change without an entry that tells, by name.
     """
 
     def __init__(self, roots: Iterable[Any], ran: tuple[set, set] | None = None) -> None:
@@ -111,6 +116,7 @@ class Reach:
         self.tensors: list[Tensor] = []
         self.iterators: list[tuple[str, Any]] = []
         self.complete = True
+        self.strange: list[str] = []
         self._seen: dict[int, Any] = {}
         # By whether the user's code alone counts, and the word:
         self._later: dict[tuple[bool, str], list[tuple]] = {}
@@ -137,9 +143,12 @@ class Reach:
                 if isinstance(obj, Tensor) and id(obj) not in self._seen:
                     self._seen[id(obj)] = obj
                     self.tensors.append(obj)
+                elif isinstance(obj, np.ndarray):
+                    self.strange.append(name)
                 continue
             if len(self.entries) > _MOST:
                 self.complete = False
+                self.strange.append(name)
                 return
             self._seen[id(obj)] = obj
             self._visit(obj, name)
@@ -161,7 +170,10 @@ class Reach:
         elif isinstance(obj, (dict, list, tuple, set, frozenset, deque)):
             self._container(obj, name)
         elif isinstance(obj, types.ModuleType):
-            if not _is_library(obj.__name__):
+            if _is_library(obj.__name__):
+                if obj.__name__ not in PURE and obj.__name__ != "dynjax":
+                    self.strange.append(name)
+            else:
                 of_users = obj.__name__.startswith("dynjax.")
                 self._attributes(obj.__dict__, name or obj.__name__, of_users)
         elif isinstance(obj, type):
@@ -170,6 +182,7 @@ class Reach:
             parts = (getattr(obj, "__func__", None), getattr(obj, "fget", None))
             self._pending.extend((part, name) for part in parts if part is not None)
         elif isinstance(obj, Optimizer):
+            self.strange.append(name)
             self._optimizers.append(obj)  # its updates are asked again at every replay
         elif hasattr(obj, "__next__") or isinstance(obj, _RANDOM):
             self.iterators.append((name, obj))
@@ -196,6 +209,7 @@ class Reach:
     def _container(self, obj: Any, name: str) -> None:
         self.entries.append(Entry("length", obj, None, len(obj), f"len({name})"))
         if len(obj) > _LARGEST:
+            self.strange.append(name)
             return
         if isinstance(obj, dict):
             for key in obj:
@@ -209,6 +223,8 @@ class Reach:
     def _instance(self, obj: Any, name: str) -> None:
         cls = type(obj)
         if _is_library(cls.__module__):
+            if not cls.__module__.startswith("dynjax.") and not isinstance(obj, _DESCRIPTORS):
+                self.strange.append(f"{name} ({cls.__name__})")
             return
         self._pending.append((cls, cls.__name__))
         own = getattr(obj, "__dict__", None)

@@ -16,6 +16,7 @@ from ..engine.frames import user_place
 from ..engine.kernel import Kernel, kernels
 from ..engine.lower import Lowered
 from ..engine.trace import Step, Template, Trace, state
+from ..engine.unfold import credit
 from ..engine.value import Kind, Value
 from ..optim._plan import Update
 from ..tensor.storage import detached, refresh, replace
@@ -43,6 +44,7 @@ class Part:
         guards: the Python values that were read.
         flushed: whether what is recorded runs at the end of the call.
         trace: in which it was recorded, emptied; for `explain`.
+        unasked: whether it was recorded without being asked to.
 
     Attributes:
         only: what the function returns, with New and Same for tensors.
@@ -66,6 +68,7 @@ class Part:
         guards: Guards,
         flushed: bool,
         trace: Trace,
+        unasked: bool = False,
     ) -> None:
         self.name, self.lowered, self.freed = name, lowered, freed
         self.outs = tuple(k for k, _ in results)
@@ -81,7 +84,7 @@ class Part:
         self._had_grad = [g.before for g in grads if g.place.tensor is not None]
         self.graded = [g.place.tensor for g in grads if g.place.tensor is not None]
         self.pick = picker(inputs.picks)
-        self.kernel = _kernel(name, lowered, self.outs, self._kept())
+        self.kernel = _kernel(name, lowered, self.outs, self._kept(), unasked)
         found: list[Any] = []
         rebuild(returned, lambda leaf: found.append(leaf))
         self.returned = frozenset(leaf.result for leaf in found if type(leaf) is New)
@@ -285,6 +288,8 @@ class Part:
             for k, number in enumerate(numbers):
                 trace.numbers[at + k] = number
         trace.cur = step
+        if kernel.unasked:
+            credit.used(trace)
         results = trace.results(step)
         if self.plainly is not None:
             return tuple([wrap(results[k], cls) for k, cls in self.plainly])
@@ -328,10 +333,14 @@ def _write(write: Write, tensor: Tensor, value: Value, trace: Any) -> None:
 
 
 def _kernel(
-    name: str, lowered: Lowered, outs: tuple[int, ...], kept: tuple[tuple[int, int], ...]
+    name: str,
+    lowered: Lowered,
+    outs: tuple[int, ...],
+    kept: tuple[tuple[int, int], ...],
+    unasked: bool,
 ) -> Kernel:
     n, n_floats = len(lowered.leaves), len(lowered.floats)
-    key = ("part", name, lowered.key, outs, kept)
+    key = ("part", name, lowered.key, outs, kept, unasked)
 
     def fn(*args: Any) -> tuple:
         numbers = args[n:]
@@ -348,7 +357,7 @@ def _kernel(
             grad_name="CompiledFunctionBackward",
             out_avals=tuple(lowered.out_avals[k] for k in outs),
         )
-        kernel.parts, kernel.kept = lowered, kept
+        kernel.parts, kernel.kept, kernel.unasked = lowered, kept, unasked
         return kernel
 
     return kernels.get(key, make)

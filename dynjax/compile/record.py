@@ -57,6 +57,7 @@ class Call(NamedTuple):
         name: what messages call it.
         args, kwargs: its arguments.
         tensors: those among the arguments.
+        pure: whether only what nobody could tell from the call itself will do.
     """
 
     fn: Callable[..., Any]
@@ -64,6 +65,7 @@ class Call(NamedTuple):
     args: tuple
     kwargs: dict[str, Any]
     tensors: list[Tensor]
+    pure: bool = False
 
 
 def record(call: Call, strict: bool) -> Outcome:
@@ -212,6 +214,8 @@ class _Maker:
                 f"uses the iterator or generator {reach.iterators[0][0]!r}, which lives outside"
             )
         self._check_known(inputs, reach)
+        if self.call.pure:
+            self._check_pure(reach, writes or grads or freed or self.capture.updates)
         return Part(
             self.call.name,
             lowered,
@@ -226,7 +230,19 @@ class _Maker:
             Guards(reach.entries),
             self.capture.flushed,
             self.trace,
+            self.call.pure,
         )
+
+    def _check_pure(self, reach: Reach, changes: Any) -> None:
+        """Refuse what could be told from the call itself."""
+        strange = reach.strange or self.watch.strange
+        if strange:
+            raise _Problem(f"uses {strange[0]}, of which not everything is guarded")
+        if changes or self.capture.flushed or self.trace.python:
+            raise _Problem("does more than to compute")
+        module = self.call.fn.__self__
+        if any(module is entry.value for entry in reach.entries):
+            raise _Problem("is found by what it reads")  # which would keep it alive
 
     def _want(self, value: Value) -> int:
         """The result of the part that is this value."""
@@ -263,6 +279,8 @@ class _Maker:
             sharing = [b for b in self.snapshot.tensors.values() if _storage(b.tensor) is storage]
             if sharing:
                 raise _Problem(f"{verb} a view of a tensor that existed before")
+            if self.call.pure and alias.base is not None:
+                raise _Problem(f"{verb} a view")
         if meta is not None and (meta.hooks or meta.post_hooks or meta.retain):
             raise _Problem(f"{verb} a tensor with hooks")
         if tensor._grad is not None or tensor.__dict__:

@@ -28,6 +28,11 @@ _WORLD = frozenset(
     "secrets _uuid".split()
 )
 _BUILTINS = frozenset("print input open breakpoint exec eval setattr delattr globals".split())
+# Modules whose functions and types keep nothing: all that they do follows from what they are given.
+PURE = frozenset(
+    "builtins math cmath _operator operator itertools functools _functools collections _collections "
+    "collections.abc _collections_abc typing dataclasses enum numbers types abc __future__".split()
+)
 _CHANGES = frozenset(
     "append appendleft extend extendleft insert pop popleft popitem remove clear sort reverse "
     "rotate update setdefault add discard difference_update intersection_update "
@@ -60,12 +65,14 @@ class Watch:
     Attributes:
         user, ours: the code objects that ran, the user's and dynjax's.
         effects: (what, where) for every effect seen.
+        strange: what else was called of which little is known.
     """
 
     def __init__(self) -> None:
         self.user: set[CodeType] = set()
         self.ours: set[CodeType] = set()
         self.effects: list[tuple[str, Source | None]] = []
+        self.strange: list[str] = []
         self._modes: list[str] = []
         self._mode = "dynjax"
         # Alive until the end, so that an identity among theirs means: existed before.
@@ -130,10 +137,14 @@ class Watch:
         module = getattr(function, "__module__", None)
         if owner is None or isinstance(owner, type(sys)):
             module = module if owner is None or module == "builtins" else owner.__name__
+            if module not in PURE:
+                self.strange.append(f"{module}.{name}()")
             if module in _WORLD or (module == "builtins" and name in _BUILTINS):
                 self._note(f"calls {name if module == 'builtins' else f'{module}.{name}'}()", frame)
             return
         cls = type(owner)
+        if cls.__module__ not in PURE:
+            self.strange.append(f"{cls.__module__}.{cls.__name__}.{name}()")
         if cls.__module__ in _WORLD or _base_in_world(cls):
             self._note(f"calls {cls.__name__}.{name}()", frame)
         elif name in _CHANGES and isinstance(owner, (list, dict, set)) or cls.__name__ == "deque":
@@ -160,4 +171,4 @@ def _base_in_world(cls: type) -> bool:
     )
 
 
-__all__ = ["Watch", "kind_of_code"]
+__all__ = ["PURE", "Watch", "kind_of_code"]

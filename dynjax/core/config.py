@@ -30,6 +30,8 @@ class Config:
             used goes).
         check_compiled: compiled functions run their Python at every call and raise where a replay
             would have differed.
+        cells: whether Modules that a new graph calls again and again become one step each, where
+            nothing tells that from running their Python.
     """
 
     node_budget: int = 16_384
@@ -44,6 +46,7 @@ class Config:
     cache_bytes: int = 2**30
     max_recordings: int = 256
     check_compiled: bool = False
+    cells: bool = True
 
 
 config = Config()

@@ -162,7 +162,7 @@ def _close(trace: Trace) -> None:
     state.restart()
     trace.vals = []
     trace.leaves = {}
-    trace.paths, trace.last_path = {}, (None, None, "")
+    trace.paths, trace.last_path, trace.calls = {}, (None, None, ""), None
     if not trace.freed:
         trace.numbers = {}
     if not trace.python:

@@ -51,6 +51,7 @@ class Kernel:
         fleeting: results are mostly dropped without a look, as gradients are.
         kept: (result, input) pairs: results that are the input where it fails, as with `updates`.
         parts: the `Lowered` path that it is made of, if it is a recorded part.
+        unasked: whether that part stands for its operations wherever somebody looks.
         cotangents: of a vector-Jacobian product, the first array input in which it is linear.
         adds: whether it adds up gradients.
         sweep: of a whole backward, what its inputs are (see `sweep`).
@@ -59,7 +60,7 @@ class Kernel:
 
     __slots__ = (
         "op", "grad_name", "key", "fn", "in_avals", "numbers", "out_avals", "saves", "is_alias",
-        "updates", "fleeting", "parts", "kept", "cotangents", "adds", "rows", "sweep",
+        "updates", "fleeting", "parts", "unasked", "kept", "cotangents", "adds", "rows", "sweep",
         "_vjps", "_needs", "__weakref__",
     )  # fmt: skip
 
@@ -89,6 +90,7 @@ class Kernel:
         self.updates = updates
         self.fleeting = fleeting
         self.parts: Any = None
+        self.unasked = False
         self.kept: tuple[tuple[int, int], ...] = ()
         self.cotangents: int | None = None
         self.adds = False

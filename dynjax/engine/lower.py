@@ -71,13 +71,53 @@ class Lowered(NamedTuple):
         return [env[r] for r in whole.results]
 
     def written_out(self) -> Lowered:
-        """The same with every backward written out as the operations that it consists of."""
-        if not self.wrts:
-            return self
+        """The same with every backward, and what was recorded unasked, written out as the
+        operations that it consists of."""
+        opened = self._opened()
+        if not opened.wrts:
+            return opened
         avals = self.avals()[: len(self.leaves)]
-        program, origins, results = written_out(self.program, self.wrts, avals, self.results)
-        steps = tuple([self.steps[k] for k in origins])
+        program, origins, results = written_out(opened.program, opened.wrts, avals, opened.results)
+        steps = tuple([opened.steps[k] for k in origins])
         return self._replace(program=tuple(program), steps=steps, wrts=(), results=tuple(results))
+
+    def _opened(self) -> Lowered:
+        """The same with the operations of parts that were recorded unasked in their place."""
+        if not any([kernel.unasked for kernel, _, _ in self.program]):
+            return self
+        program: list[Op] = []
+        steps: list[Step] = []
+        wrts: list[tuple[int, ...] | None] = []
+        n = len(self.leaves)
+        places = list(range(n))
+        for number, ((kernel, refs, numbers), step) in enumerate(
+            zip(self.program, self.steps, strict=True)
+        ):
+            env = [places[r] for r in refs]
+            if not kernel.unasked:
+                program.append((kernel, tuple(env), numbers))
+                steps.append(step)
+                wrts += self.wrts[number : number + 1]
+                places += range(n, n + len(kernel.out_avals))
+                n += len(kernel.out_avals)
+                continue
+            part: Lowered = kernel.parts
+            n_floats = len(part.floats)
+            for (inner, inner_refs, taken), inner_step in zip(
+                part.program, part.steps, strict=True
+            ):
+                own = tuple([numbers[j if real else n_floats + j] for real, j in taken])
+                program.append((inner, tuple([env[r] for r in inner_refs]), own))
+                if self.wrts:
+                    wrts.append(_wrt(inner_step))
+                env += range(n, n + len(inner.out_avals))
+                n += len(inner.out_avals)
+            steps += part.steps
+            places += [env[part.results[k]] for k in part.outputs]
+        return self._replace(
+            program=tuple(program), steps=tuple(steps), wrts=tuple(wrts),
+            results=tuple([places[r] for r in self.results]),
+        )  # fmt: skip
 
 
 def lower(path: Sequence[Step], wanted: Sequence[int], cut: bool = False) -> Lowered:
@@ -153,7 +193,7 @@ def lower(path: Sequence[Step], wanted: Sequence[int], cut: bool = False) -> Low
     def origin(p: int) -> Kernel | None:
         return None if p < len(leaves) else steps[bisect_right(firsts, p) - 1].kernel
 
-    wrts = tuple([None if s.kinds and s.kind.leaf else s.wrt for s in steps]) if swept else ()
+    wrts = tuple(map(_wrt, steps)) if swept else ()
     key = (
         tuple((k.shape, k.dtype, k.device) for k in kinds),
         tuple(program),
@@ -165,6 +205,11 @@ def lower(path: Sequence[Step], wanted: Sequence[int], cut: bool = False) -> Low
         leaves, kinds, tuple(floats), tuple(ints), outputs, tuple(map(aval, results)), key,
         tuple(steps), tuple(program), wrts, results, tuple(map(origin, results)), cut,
     )  # fmt: skip
+
+
+def _wrt(step: Step) -> tuple[int, ...] | None:
+    """Which inputs gradients flow to from a step's results; None where they end at these."""
+    return None if step.kinds and step.kind.leaf else step.wrt
 
 
 def _always(step: Step) -> bool:

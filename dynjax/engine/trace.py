@@ -207,11 +207,16 @@ class Trace:
         capture: what is learnt while this trace is recorded to be replayed (see `capture`).
         paths: where in its outermost module each running module is, as far as was asked.
         last_path: the outermost and innermost module that were asked for last, and the answer.
+        unasked: whether some step is a part that was recorded unasked; None once these were written
+            out (see `unfold`): it takes no more.
+        moved: where values are since it was written anew, by their former indices; None before.
+        calls: of modules, where they are looked at (see `compile.unasked`).
     """
 
     __slots__ = (
         "cur", "grad", "leaves", "vals", "numbers", "owners", "freed", "nodes", "parent", "python",
         "miss", "trie", "inference", "capture", "paths", "last_path", "most", "spare",
+        "unasked", "moved", "calls",
     )  # fmt: skip
 
     def __init__(self, trie: Trie, grad: bool = True, parent: Trace | None = None) -> None:
@@ -233,6 +238,9 @@ class Trace:
         self.capture: Any = None
         self.paths: dict[tuple[Any, Any], str] = {}
         self.last_path: tuple[Any, Any, str] = None, None, ""
+        self.unasked: bool | None = False
+        self.moved: Sequence[int] | None = None
+        self.calls: dict[Any, Any] | None = None
 
     def module_path(self) -> str:
         """The dotted path of the innermost running module, from the outermost one."""

@@ -26,7 +26,8 @@ _global_forward_hooks = _hooks._global_forward_hooks
 _global_forward_pre_hooks = _hooks._global_forward_pre_hooks
 
 
-# Set by dynjax.compile, which stands above: (module, *arguments) -> the compiled call.
+# Set by dynjax.compile, which stands above: "compile" (module, *arguments) -> the compiled call,
+# "unasked" (module, arguments, keyword arguments) -> what the call returns.
 later: dict[str, Callable[..., Any]] = {}
 
 
@@ -117,9 +118,16 @@ class Module(HooksMixin, StateDictMixin, ConversionMixin):
     forward: Callable[..., Any] = _forward_unimplemented
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        compiled = self.__dict__.get("_compiled_call_impl")
+        if compiled is not None:
+            return compiled(*args, **kwargs)
+        if state.trace.miss is not None:
+            return later["unasked"](self, args, kwargs)
+        return self._call_impl(*args, **kwargs)
+
+    def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
+        """The module's call, whatever stands for it."""
         own = self.__dict__
-        if "_compiled_call_impl" in own and own["_compiled_call_impl"] is not None:
-            return own["_compiled_call_impl"](*args, **kwargs)
         modules = state.modules
         # The append stands inside: an interrupt can only come once a call has ended.
         try:
@@ -144,16 +152,6 @@ class Module(HooksMixin, StateDictMixin, ConversionMixin):
         if not modules and not state.trace.grad:
             flush()
         return result
-
-    def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
-        """The module's call as it is without `compile()`."""
-        own = self.__dict__
-        compiled = own.pop("_compiled_call_impl", None)
-        try:
-            return self(*args, **kwargs)
-        finally:
-            if compiled is not None:
-                own["_compiled_call_impl"] = compiled
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Make this module's calls compiled ones, in place; takes `dynjax.compile`'s arguments."""
