@@ -265,9 +265,10 @@ class Part:
         if known is not None and known[0] is trace.grad:
             place, path = user_place(2), trace.module_path()
             return trace.extend(known[1], key, refs, place, path, trace.cur.depth + 1)
-        step = trace.add(key, self.kernel, refs, values, trace.grad, kinds=self.kinds)
+        args = self.lowered if self.kernel.unasked else None
+        step = trace.add(key, self.kernel, refs, values, trace.grad, args=args, kinds=self.kinds)
         if self.kinds:
-            self.template = trace.grad, Template(self.kernel, self.kinds, wrt=step.wrt)
+            self.template = trace.grad, Template(self.kernel, self.kinds, args, wrt=step.wrt)
         return step
 
     def replay(self, tensors: Sequence[Tensor], numbers: list[Any]) -> Any:

@@ -125,6 +125,7 @@ def _record(watch: Watch, call: Call, strict: bool) -> Outcome:
                 snapshot.restore()
                 trace = capture.trace
                 trace.vals, trace.leaves, trace.owners, trace.nodes = [], {}, {}, None
+                trace.paths, trace.last_path = {}, (None, None, "")
                 trace.parent = trace.capture = None
                 return Outcome(part)
             passing = True

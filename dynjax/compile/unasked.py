@@ -26,12 +26,13 @@ from .function import Recent
 from .part import Part
 from .places import MISS
 from .record import Call, record
-from .signature import objects, signature
+from .signature import PLAIN, objects, signature
 
 _FEWEST, _MOST = 6, 128  # operations of a call that is worth it
 _MOST_PARTS = 4  # recordings of one signature, told apart by their guards
 _MOST_SIGNATURES = 32
 _MOST_MODULES = 256
+_PLAIN = {*PLAIN, type(None)}
 
 _GLOBAL_HOOKS = (
     hooks._global_forward_hooks, hooks._global_forward_pre_hooks,
@@ -104,7 +105,9 @@ class Unasked:
             return module._call_impl(*args, **kwargs)
         known.insert(0, part)
         recorded = path_of(part.trace.cur)
-        moved = close_part(trace, seen.before, seen.last, recorded, part.kernel, part.kinds)
+        moved = close_part(
+            trace, seen.before, seen.last, recorded, part.kernel, part.lowered, part.kinds
+        )
         if moved is not None:
             _moved(trace, moved)
         return part.replay_now(tensors)
@@ -201,7 +204,7 @@ def _operations(before: Step, last: Step) -> int:
 
 def _simple(args: tuple, kwargs: dict[str, Any]) -> bool:
     """Whether arguments are tensors, plain values and containers of these."""
-    if not kwargs and all([type(a) is Tensor or a is None for a in args]):
+    if not kwargs and _PLAIN.issuperset(map(type, args)):
         return True
     return next(objects((args, kwargs)), None) is None
 

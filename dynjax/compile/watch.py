@@ -28,10 +28,11 @@ _WORLD = frozenset(
     "secrets _uuid".split()
 )
 _BUILTINS = frozenset("print input open breakpoint exec eval setattr delattr globals".split())
-# Modules whose functions and types keep nothing: all that they do follows from what they are given.
+# Modules whose functions and types keep nothing: what they do follows from what they are given.
 PURE = frozenset(
-    "builtins math cmath _operator operator itertools functools _functools collections _collections "
-    "collections.abc _collections_abc typing dataclasses enum numbers types abc __future__".split()
+    "builtins math cmath _operator operator itertools functools _functools collections "
+    "_collections collections.abc _collections_abc typing dataclasses enum numbers types abc "
+    "__future__".split()
 )
 _CHANGES = frozenset(
     "append appendleft extend extendleft insert pop popleft popitem remove clear sort reverse "

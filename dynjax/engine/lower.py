@@ -83,7 +83,7 @@ class Lowered(NamedTuple):
 
     def _opened(self) -> Lowered:
         """The same with the operations of parts that were recorded unasked in their place."""
-        if not any([kernel.unasked for kernel, _, _ in self.program]):
+        if True not in [kernel.unasked for kernel, _, _ in self.program]:
             return self
         program: list[Op] = []
         steps: list[Step] = []
@@ -101,7 +101,7 @@ class Lowered(NamedTuple):
                 places += range(n, n + len(kernel.out_avals))
                 n += len(kernel.out_avals)
                 continue
-            part: Lowered = kernel.parts
+            part: Lowered = step.args  # equal kernels may have been recorded elsewhere
             n_floats = len(part.floats)
             for (inner, inner_refs, taken), inner_step in zip(
                 part.program, part.steps, strict=True

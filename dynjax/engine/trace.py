@@ -45,7 +45,8 @@ class Step(_Passed):
         kinds, kind: what it yields; the first of them.
         base: index of its first result. n, nnum, depth: values, numbers, operations up to here.
         inputs: leaves up to here.
-        args: the static arguments, for the tape's pictures and messages.
+        args: the static arguments, for the tape's pictures and messages; of a part that was
+            recorded unasked, the computation.
         place, module_path: where the user's code recorded it first.
         programs: what was compiled for traces that ended here.
         wrap: makes an operation's result of its tensors where it is more than one tensor.

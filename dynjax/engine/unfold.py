@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from itertools import count, repeat, starmap
 from operator import call
 from sys import getrefcount
-from typing import Any
 
 from .kernel import Kernel
 from .lower import Lowered
@@ -42,7 +41,7 @@ credit = _Credit()
 _new = object.__new__
 _set_idx = Value.idx.__set__
 _anew = count()
-_DEAD = 3  # references to a value that nobody holds: the trace's, the loop's, getrefcount's argument
+_DEAD = 3  # references to a value nobody holds: the trace's, the loop's, getrefcount's argument
 
 
 def open_parts(trace: Trace) -> None:
@@ -69,6 +68,7 @@ def close_part(
     last: Step,
     recorded: Sequence[Step],
     kernel: Kernel,
+    part: Lowered,
     kinds: tuple[Kind, ...],
 ) -> dict[Step, Step] | None:
     """Put a recorded part in place of operations that did the same.
@@ -77,7 +77,7 @@ def close_part(
         trace: the open trace.
         before, last: the step before these operations, and the last of them.
         recorded: the steps of the part's recording, also those that it does not need.
-        kernel: what runs the part.
+        kernel, part: what runs it, and what it consists of.
         kinds: of its results.
 
     Returns:
@@ -93,7 +93,6 @@ def close_part(
     if found is None:
         return None
     places, numbers = found
-    part: Lowered = kernel.parts
     entries = [step.base for step in recorded if step.kernel is None and step.kind is not None]
     refs = [places[entries[k]] for k in part.leaves]
     env = refs.copy()
@@ -103,6 +102,7 @@ def close_part(
     writer = _Writer(trace, before)
     taken = [numbers[p] for p in (*part.floats, *part.ints)]
     writer.close(path[start:stop], refs, results, taken, kernel, kinds)
+    writer.cur.args = part
     if trace.grad:
         kind_of = [kind for step in path[:stop] for kind in step.kinds]
         writer.cur.wrt = tuple([k for k, i in enumerate(refs) if kind_of[i].requires_grad])
@@ -188,7 +188,7 @@ class _Writer:
 
     def open(self, step: Step) -> None:
         """Write the operations of a part in place of its step."""
-        part: Lowered = step.kernel.parts
+        part: Lowered = step.args
         n_floats, start = len(part.floats), self.cur.n
         env = [self.places[i] for i in step.refs]
         for (_, refs, numbers), inner in zip(part.program, part.steps, strict=True):
@@ -218,7 +218,7 @@ class _Writer:
         new = self._step(steps[-1], kernel, tuple([places[i] for i in refs]), numbers)
         self.steps[steps[-1]] = new
         new.kinds, new.kind, new.n = kinds, kinds[0], new.base + len(kinds)
-        new.args = new.wrap = new.views = None
+        new.wrap = new.views = None
         new.wrt = ()
         for k, former in enumerate(results):
             if places[former] < 0:
