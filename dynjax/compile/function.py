@@ -7,7 +7,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..core.config import config
 from ..core.devices import get_default_device
@@ -33,52 +33,61 @@ class Cell:
         parts: its recordings, the last used first.
         attempts: calls that changed Python's state.
         ordinary: whether calls run as they would without `compile`.
-        recent: its last replay.
     """
 
-    __slots__ = ("parts", "attempts", "ordinary", "recent")
+    __slots__ = ("parts", "attempts", "ordinary")
 
     def __init__(self) -> None:
         self.parts: list[Part] = []
-        self.recent: Recent | None = None
         self.attempts = 0
         self.ordinary = False
 
 
-class Recent:
-    """The last replay, and what calls that look like it have in common.
+class Recent(NamedTuple):
+    """A replay, and the modes of calls like it."""
 
-    Args:
-        part: what was replayed.
-        args: the arguments, all of them tensors, no two the same.
-    """
+    part: Part
+    grad: Any
+    inference: bool
+    dtype: Any
+    device: Any
 
-    __slots__ = ("part", "_types", "_kinds", "_grad", "_inference", "_dtype", "_device")
 
-    def __init__(self, part: Part, args: tuple) -> None:
-        self.part = part
-        self._types = tuple(map(type, args))
-        self._kinds = tuple(map(_kind, args))
-        self._grad, self._inference, self._dtype, self._device = modes()
+class Recents:
+    """The last replays of calls whose arguments are tensors, no two the same, by their kinds."""
 
-    @staticmethod
-    def of(part: Part, args: tuple, kwargs: dict) -> Recent | None:
-        """What to remember of a call; None for a call with other arguments."""
-        plain = not kwargs and PLAIN.issuperset(map(type, args))
-        return Recent(part, args) if plain and len(set(map(id, args))) == len(args) else None
+    __slots__ = ("_known",)
 
-    def like(self, args: tuple, trace: Trace) -> bool:
-        """Whether a call has the same signature."""
-        return (
-            tuple(map(type, args)) == self._types
-            and tuple(map(_kind, args)) == self._kinds
-            and trace.grad is self._grad
-            and trace.inference is self._inference
-            and get_default_dtype() is self._dtype
-            and get_default_device() == self._device
-            and len(set(map(id, args))) == len(args)
+    _MOST = 16
+
+    def __init__(self) -> None:
+        self._known: dict[tuple, Recent] = {}
+
+    def part(self, args: tuple, trace: Trace) -> Part | None:
+        """What was replayed for the last call of this signature, if that is known."""
+        if not PLAIN.issuperset(map(type, args)):
+            return None
+        recent = self._known.get(tuple(map(_kind, args)))
+        if recent is None:
+            return None
+        part, grad, inference, dtype, device = recent
+        alike = (
+            trace.grad is grad
+            and trace.inference is inference
+            and get_default_dtype() is dtype
+            and get_default_device() == device
+            and (len(args) < 2 or len(set(map(id, args))) == len(args))
             and not config.check_compiled
         )
+        return part if alike else None
+
+    def note(self, part: Part, args: tuple, kwargs: dict) -> None:
+        """Remember what was replayed for a call."""
+        if kwargs or not PLAIN.issuperset(map(type, args)) or len(set(map(id, args))) < len(args):
+            return
+        if len(self._known) >= self._MOST:
+            self._known.clear()
+        self._known[tuple(map(_kind, args))] = Recent(part, *modes())
 
 
 class CompiledFunction:
@@ -98,16 +107,15 @@ class CompiledFunction:
         self._fn, self._name = fn, name
         self._fullgraph, self._check = fullgraph, check
         self._cells: OrderedDict[Any, Cell] = OrderedDict()
-        self._recent: Recent | None = None
+        self._recent = Recents()
         self._warned: set[Any] = set()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         trace = state.trace
         if trace.parent is not None or trace.trie.eager:
             return self._fn(*args, **kwargs)
-        recent = self._recent
-        if recent is not None and not kwargs and recent.like(args, trace):
-            result = recent.part.attempt(args)
+        if not kwargs and (part := self._recent.part(args, trace)) is not None:
+            result = part.attempt(args)
             if result is not MISS:
                 return result
         key, tensors = signature(args, kwargs)
@@ -121,10 +129,7 @@ class CompiledFunction:
         for part in cell.parts:
             result = part.attempt(tensors)
             if result is not MISS:
-                known = cell.recent
-                if known is None or known.part is not part:
-                    known = cell.recent = Recent.of(part, args, kwargs)
-                self._recent = known
+                self._recent.note(part, args, kwargs)
                 return result
         if cell.ordinary:
             return self._fn(*args, **kwargs)

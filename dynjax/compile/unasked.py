@@ -22,7 +22,7 @@ from ..engine.unfold import close_part, credit
 from ..nn import hooks
 from ..nn.module import Module, later
 from ..tensor.tensor import Tensor
-from .function import Recent
+from .function import Recents
 from .part import Part
 from .places import MISS
 from .record import Call, record
@@ -64,14 +64,13 @@ class Unasked:
     def __init__(self, module: Module) -> None:
         self._module = weakref.ref(module)
         self._parts: dict[Hashable, list[Part]] = {}
-        self._recent: Recent | None = None
+        self._recent = Recents()
 
     def attempt(self, args: tuple, kwargs: dict[str, Any]) -> Any:
         """What a call returns, by a recording; `MISS` if none stands for it."""
         trace = state.trace
-        recent = self._recent
-        if recent is not None and not kwargs and recent.like(args, trace):
-            result = recent.part.attempt(args)
+        if not kwargs and (part := self._recent.part(args, trace)) is not None:
+            result = part.attempt(args)
             if result is not MISS:
                 return result
         if config.check_compiled or not _simple(args, kwargs):
@@ -80,7 +79,7 @@ class Unasked:
         for part in self._parts.get(key, ()):
             result = part.attempt(tensors)
             if result is not MISS:
-                self._recent = Recent.of(part, args, kwargs)
+                self._recent.note(part, args, kwargs)
                 return result
         return MISS
 
