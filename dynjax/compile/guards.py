@@ -36,17 +36,19 @@ _DESCRIPTORS = (
     types.MethodWrapperType, types.WrapperDescriptorType, types.ClassMethodDescriptorType,
     types.GetSetDescriptorType, types.MemberDescriptorType, functools.cached_property,
 )  # fmt: skip
+_METHODS = (types.FunctionType, property, staticmethod, classmethod)
 _RANDOM = (np.random.Generator, np.random.RandomState, np.random.BitGenerator)
 _LIBRARY = ("jax", "jaxlib", "numpy", "torch", "ml_dtypes", "builtins", "typing", "functools")
 
 
 class Entry:
-    """One thing that was read: `container[key]`, a cell's content, a class attribute, a length.
+    """One thing that was read: `container[key]`, a cell's content, a class attribute, a length, or
+    what a function consists of.
 
     Attributes:
-        form: "item", "cell", "attribute" or "length".
+        form: "item", "cell", "attribute", "function" or "length".
         container, key: where it stands.
-        value: what it was.
+        value: what it was; `missing` where it has to stay away.
         name: how a message calls it.
     """
 
@@ -65,6 +67,8 @@ class Entry:
                 return self.container.cell_contents
             if self.form == "attribute":
                 return self.container.__dict__[self.key]
+            if self.form == "function":
+                return getattr(self.container, self.key)
             return len(self.container)
         except (KeyError, IndexError, ValueError):
             return missing
@@ -195,6 +199,11 @@ class Reach:
         for cell_name, cell in zip(code.co_freevars, fn.__closure__ or (), strict=True):
             self._add("cell", cell, None, cell_name)
         if kind_of_code(code) == "user":
+            if self._fixed:
+                for word in ("__code__", "__defaults__"):
+                    self.entries.append(
+                        Entry("function", fn, word, getattr(fn, word), f"{fn.__name__}.{word}")
+                    )
             scope = fn.__globals__
             for word in global_names(code):
                 if word in scope and (not self._fixed or word in self._names):
@@ -230,6 +239,8 @@ class Reach:
         own = getattr(obj, "__dict__", None)
         if isinstance(own, dict):
             self._attributes(own, name or cls.__name__)
+            if self._fixed:
+                self._shadowed(cls, own, name or cls.__name__)
             if self._all:
                 self.entries.append(Entry("length", own, None, len(own), f"{name}.__dict__"))
         for slot in _slots(cls):
@@ -241,17 +252,35 @@ class Reach:
                     if not self._fixed or word in self._names or members == "_modules":
                         self._pending.append((own[members][word], f"{name}.{word}"))
 
+    def _shadowed(self, cls: type, own: dict[str, Any], name: str) -> None:
+        """Note that methods that are called are not hidden by attributes of the instance."""
+        for base in cls.__mro__:
+            if not _is_library(base.__module__) and base is not object:
+                for word, value in vars(base).items():
+                    if isinstance(value, _METHODS) and word not in own and self._overridable(word):
+                        self.entries.append(Entry("item", own, word, missing, f"{name}.{word}"))
+
+    def _overridable(self, word: str) -> bool:
+        """Whether a method of that name may be called by the user's code, or stands for it."""
+        return word == "forward" or word in self._users
+
     def _class(self, cls: type) -> None:
         for base in cls.__mro__:
             if _is_library(base.__module__) or base is object:
                 continue
+            ours = base.__module__.startswith("dynjax.")
             for word, value in list(vars(base).items()):
-                if isinstance(value, (types.FunctionType, property, staticmethod, classmethod)):
-                    if base.__module__.startswith("dynjax."):
+                if isinstance(value, _METHODS):
+                    name = f"{base.__name__}.{word}"
+                    if ours:
                         self._mention_all(value)
-                    elif not self._fixed or word in self._names or word.startswith("__"):
+                        if self._fixed and self._overridable(word):
+                            self.entries.append(Entry("attribute", base, word, value, name))
+                    elif self._fixed and (word in self._names or word.startswith("__")):
+                        self._add("attribute", base, word, name)
+                    elif not self._fixed:
                         self._pending.append((value, word))
-                elif not word.startswith("__") and not base.__module__.startswith("dynjax."):
+                elif not word.startswith("__") and not ours:
                     self._when(word, "attribute", base, f"{base.__name__}.{word}")
 
     # --- names
@@ -422,12 +451,15 @@ def _compiled(entries: list[Entry]) -> Callable[[], bool]:
                 terms.append(f"len({container}) == {entry.value}")
         elif entry.form == "cell":
             terms.append(f"{container}.cell_contents is {value}")
+        elif entry.form == "function":
+            terms.append(f"{container}.{entry.key} is {value}")
         elif entry.form == "attribute":
             terms.append(f"{container}.__dict__[{entry.key!r}] is {value}")
         else:
             plain = type(entry.key) in (str, int)
             key = repr(entry.key) if plain else name_of(entry.key)
-            terms.append(f"{container}[{key}] is {value}")
+            gone = entry.value is missing
+            terms.append(f"{key} not in {container}" if gone else f"{container}[{key}] is {value}")
     terms += [f"not {container}" for container in empty]
     source = "lambda: " + (" and ".join(terms) or "True")
     return eval(source, names)  # noqa: S307  (the source is made of numbers and quoted keys)

@@ -23,7 +23,7 @@ from .guards import Guards, Reach
 from .part import Part
 from .places import Grad, Inputs, New, Numbers, Same, Write
 from .signature import children, objects, rebuild
-from .snapshot import Before, Counter, Key, Snapshot, subclasses
+from .snapshot import Before, Counter, Key, Snapshot, instances, subclasses
 from .watch import Watch
 
 _one_at_a_time = threading.RLock()  # generators are marked for all threads
@@ -357,12 +357,10 @@ class _Maker:
                     raise _Problem(f"keeps a tensor of shape {tuple(tensor.shape)} beyond the call")
 
     def _strangers(self, mine: set[int]) -> list[Tensor]:
-        classes = subclasses(Tensor)
         return [
             t
-            for t in gc.get_objects()
-            if type(t) in classes
-            and hasattr(t, "_v")
+            for t in instances(gc.get_objects(), subclasses(Tensor))
+            if hasattr(t, "_v")
             and t._v.trace is self.trace
             and id(t) not in mine
             and id(t) not in self.snapshot.tensors

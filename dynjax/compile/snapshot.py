@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress
 from typing import Any
 
 from ..engine.random import Generator
@@ -75,13 +76,13 @@ class Snapshot:
         generators: with their keys and counters.
     """
 
-    def __init__(self, objects: Iterable[Any]) -> None:
+    def __init__(self, objects: Sequence[Any]) -> None:
         classes, generators = subclasses(Tensor), subclasses(Generator)
         self.tensors: dict[int, Before] = {}
         self.by_value: dict[int, list[Before]] = {}
         self.by_array: dict[int, list[Before]] = {}
         self.generators: list[tuple[Generator, int, int]] = []
-        for obj in objects:
+        for obj in instances(objects, classes | generators):
             cls = type(obj)
             if cls in classes:
                 if hasattr(obj, "_v"):
@@ -93,7 +94,7 @@ class Snapshot:
                             self.by_value.setdefault(id(content), []).append(before)
                     if obj._v.array is not None:
                         self.by_array.setdefault(id(obj._v.array), []).append(before)
-            elif cls in generators and "counter" in obj.__dict__:
+            elif "counter" in obj.__dict__:
                 self.generators.append((obj, obj.key, obj.counter))
 
     def mark_generators(self) -> None:
@@ -148,6 +149,11 @@ class Snapshot:
             generator.key, generator.counter = key, start
 
 
+def instances(objects: Sequence[Any], classes: set[type]) -> Iterator[Any]:
+    """Those of some classes; in C, as they are few among very many."""
+    return compress(objects, map(classes.__contains__, map(type, objects)))
+
+
 def subclasses(cls: type) -> set[type]:
     """A class and all that are derived from it."""
     found = {cls}
@@ -156,4 +162,4 @@ def subclasses(cls: type) -> set[type]:
     return found
 
 
-__all__ = ["Before", "Counter", "Key", "Snapshot", "subclasses"]
+__all__ = ["Before", "Counter", "Key", "Snapshot", "instances", "subclasses"]

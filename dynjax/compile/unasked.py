@@ -176,7 +176,7 @@ def _wanted(trace: Trace) -> bool:
         and sys.gettrace() is None  # a debugger wants to see every line run
         and sys.getprofile() is None
         and not any(_GLOBAL_HOOKS)
-        and credit.left > 0
+        and credit.given()
     )
 
 

@@ -22,9 +22,20 @@ class _Credit:
     """Whether parts recorded unasked pay: used up where traces are mostly written out again."""
 
     _MOST = 8
+    _WAIT = 1 << 12  # times that it is asked, after which another trace is tried
 
     def __init__(self) -> None:
-        self.left = self._MOST
+        self.left, self.asked = self._MOST, 0
+
+    def given(self) -> bool:
+        """Whether there is any."""
+        if self.left > 0:
+            return True
+        self.asked += 1
+        if self.asked < self._WAIT:
+            return False
+        self.left, self.asked = 1, 0
+        return True
 
     def used(self, trace: Trace) -> None:
         """Note a use in a trace."""
