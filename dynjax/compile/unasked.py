@@ -20,7 +20,7 @@ from ..core.config import config
 from ..engine.trace import Step, Trace, path_of, state
 from ..engine.unfold import close_part, credit
 from ..nn import hooks
-from ..nn.module import Module, later
+from ..nn.module import Module, call, later
 from ..tensor.tensor import Tensor
 from .function import Recents
 from .part import Part
@@ -31,6 +31,7 @@ from .signature import PLAIN, objects, signature
 _FEWEST, _MOST = 6, 128  # operations of a call that is worth it
 _MOST_PARTS = 4  # recordings of one signature, told apart by their guards
 _MOST_SIGNATURES = 32
+_TRIAL = 4  # signatures, from which on each must have served as many calls on average
 _MOST_MODULES = 256
 _PLAIN = {*PLAIN, type(None)}
 
@@ -65,6 +66,7 @@ class Unasked:
         self._module = weakref.ref(module)
         self._parts: dict[Hashable, list[Part]] = {}
         self._recent = Recents()
+        self._served = 0
 
     def attempt(self, args: tuple, kwargs: dict[str, Any]) -> Any:
         """What a call returns, by a recording; `MISS` if none stands for it."""
@@ -72,6 +74,7 @@ class Unasked:
         if not kwargs and (part := self._recent.part(args, trace)) is not None:
             result = part.attempt(args)
             if result is not MISS:
+                self._served += 1
                 return result
         if config.check_compiled or not _simple(args, kwargs):
             return MISS
@@ -80,6 +83,7 @@ class Unasked:
             result = part.attempt(tensors)
             if result is not MISS:
                 self._recent.note(part, args, kwargs)
+                self._served += 1
                 return result
         return MISS
 
@@ -89,9 +93,14 @@ class Unasked:
         """Make a call and record it; the first of its kind becomes a use of the recording too."""
         module, trace = seen.module, state.trace
         known = self._parts.setdefault(key, [])
-        if len(known) >= _MOST_PARTS or len(self._parts) > _MOST_SIGNATURES:
+        n = len(self._parts)
+        if (
+            len(known) >= _MOST_PARTS
+            or n > _MOST_SIGNATURES
+            or (n > _TRIAL and self._served < _TRIAL * n)
+        ):
             _refuse(module)
-            return module._call_impl(*args, **kwargs)
+            return call(module, args, kwargs)
         _put(module, self)  # before, as what is recorded may look for it
         name = type(module).__name__
         outcome = record(Call(module._call_impl, name, args, kwargs, tensors, pure=True), False)
@@ -101,7 +110,7 @@ class Unasked:
             return outcome.result
         if not _FEWEST <= len(part.lowered.program) <= _MOST or _traced(trace, part):
             _refuse(module)
-            return module._call_impl(*args, **kwargs)
+            return call(module, args, kwargs)
         known.insert(0, part)
         recorded = path_of(part.trace.cur)
         moved = close_part(
@@ -128,9 +137,9 @@ class _Compiled:
         module = unasked._module()
         own = module.__dict__
         if not _wanted(state.trace) or any(map(own.__getitem__, hooks.HOOK_DICTS)):
-            return module._call_impl(*args, **kwargs)
+            return call(module, args, kwargs)
         result = unasked.attempt(args, kwargs)
-        return call(module, args, kwargs) if result is MISS else result
+        return watched(module, args, kwargs) if result is MISS else result
 
     def __deepcopy__(self, memo: dict[int, Any]) -> None:
         return None
@@ -143,25 +152,25 @@ _known: dict[int, Unasked] = {}  # by the module's identity
 _refused: dict[int, weakref.ref] = {}
 
 
-def call(module: Module, args: tuple, kwargs: dict[str, Any]) -> Any:
+def watched(module: Module, args: tuple, kwargs: dict[str, Any]) -> Any:
     """Call a module in a graph that is new, and see whether such calls recur."""
     ident, trace = id(module), state.trace
     if ident in _refused or not _wanted(trace) or not _simple(args, kwargs):
-        return module._call_impl(*args, **kwargs)
+        return call(module, args, kwargs)
     key, tensors = signature(args, kwargs)
     if trace.calls is None:
         trace.calls = {}
     seen = trace.calls.get((ident, key))
     if seen is None:
         seen = trace.calls[ident, key] = _Seen(module, trace.cur)
-        result = module._call_impl(*args, **kwargs)
+        result = call(module, args, kwargs)
         if state.trace is trace:
             seen.last = trace.cur
             if not _FEWEST <= _operations(seen.before, trace.cur) <= _MOST:
                 _refuse(module)
         return result
     if seen.last is None:  # it runs, or something in it flushed
-        return module._call_impl(*args, **kwargs)
+        return call(module, args, kwargs)
     return (_known.get(ident) or Unasked(module)).record(seen, key, args, kwargs, tensors)
 
 
@@ -239,5 +248,5 @@ def _refuse(module: Module) -> None:
     _refused[ident] = weakref.ref(module, lambda gone: _refused.pop(ident, None))
 
 
-later["unasked"] = call
+later["unasked"] = watched
 __all__ = ["Unasked"]

@@ -52,6 +52,35 @@ def _forward_unimplemented(self: Module, *input: Any) -> None:
     )
 
 
+def call(module: Module, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """Call a module's hooks and `forward`."""
+    own = module.__dict__
+    modules = state.modules
+    # The append stands inside: an interrupt can only come once a call has ended.
+    try:
+        modules.append(module)
+        if (
+            own["_forward_hooks"]
+            or own["_forward_pre_hooks"]
+            or own["_backward_hooks"]
+            or own["_backward_pre_hooks"]
+            or _global_forward_hooks
+            or _global_forward_pre_hooks
+            or _global_backward_hooks
+            or _global_backward_pre_hooks
+        ):
+            result = call_with_hooks(module, module.forward, args, kwargs)
+        elif kwargs:
+            result = module.forward(*args, **kwargs)
+        else:
+            result = module.forward(*args)
+    finally:
+        modules.pop()
+    if not modules and not state.trace.grad:
+        flush()
+    return result
+
+
 class member:
     """A class attribute that reads a parameter straight from `module._parameters`.
 
@@ -123,35 +152,11 @@ class Module(HooksMixin, StateDictMixin, ConversionMixin):
             return compiled(*args, **kwargs)
         if state.trace.miss is not None:
             return later["unasked"](self, args, kwargs)
-        return self._call_impl(*args, **kwargs)
+        return call(self, args, kwargs)
 
     def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
         """The module's call, whatever stands for it."""
-        own = self.__dict__
-        modules = state.modules
-        # The append stands inside: an interrupt can only come once a call has ended.
-        try:
-            modules.append(self)
-            if (
-                own["_forward_hooks"]
-                or own["_forward_pre_hooks"]
-                or own["_backward_hooks"]
-                or own["_backward_pre_hooks"]
-                or _global_forward_hooks
-                or _global_forward_pre_hooks
-                or _global_backward_hooks
-                or _global_backward_pre_hooks
-            ):
-                result = call_with_hooks(self, self.forward, args, kwargs)
-            elif kwargs:
-                result = self.forward(*args, **kwargs)
-            else:
-                result = self.forward(*args)
-        finally:
-            modules.pop()
-        if not modules and not state.trace.grad:
-            flush()
-        return result
+        return call(self, args, kwargs)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Make this module's calls compiled ones, in place; takes `dynjax.compile`'s arguments."""

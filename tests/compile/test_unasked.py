@@ -153,6 +153,24 @@ def test_a_module_called_once_in_every_graph_stays_as_it_is():
     assert not is_recorded(single.cell)
 
 
+def test_signatures_that_serve_few_calls_are_not_worth_it():
+    class Pair(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell = Cell()
+
+        def forward(self, x):
+            return self.cell(x, x) + self.cell(x, x * 2.0)
+
+    model = Pair()
+    for n in range(1, 5):
+        model(torch.ones(n, SIZE))
+    assert is_recorded(model.cell)
+    for n in range(5, 7):
+        model(torch.ones(n, SIZE)).sum().item()
+    assert not is_recorded(model.cell)
+
+
 # Nobody can tell
 
 
