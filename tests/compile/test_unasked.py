@@ -160,7 +160,7 @@ def test_signatures_that_serve_few_calls_are_not_worth_it():
             self.cell = Cell()
 
         def forward(self, x):
-            return self.cell(x, x) + self.cell(x, x * 2.0)
+            return self.cell(x, x * 3.0) + self.cell(x, x * 2.0)
 
     model = Pair()
     for n in range(1, 5):
