@@ -172,13 +172,23 @@ class Kernel:
         """Which array inputs the vjp reads, by dead-code elimination of its jaxpr."""
         needs = self._needs.get(wrt)
         if needs is None:
-            try:
-                needs = self._read_by_vjp(wrt)
-            except Exception:
-                # No gradient rule: all is kept, and backward says so if it ever comes here.
-                needs = tuple(range(len(self.in_avals)))
+            family = None if self.rows is None else (self.rows, wrt)
+            needs = _needs_of_families.get(family)
+            if needs is None:
+                needs = self._found_needs(wrt)
+                if family is not None:
+                    if len(_needs_of_families) >= _MOST_FAMILIES:
+                        _needs_of_families.clear()
+                    _needs_of_families[family] = needs
             self._needs[wrt] = needs
         return needs
+
+    def _found_needs(self, wrt: tuple[int, ...]) -> tuple[int, ...]:
+        try:
+            return self._read_by_vjp(wrt) if self.parts is None else self.parts.read_by_vjp(wrt)
+        except Exception:
+            # No gradient rule: all is kept, and backward says so if it ever comes here.
+            return tuple(range(len(self.in_avals)))
 
     def _read_by_vjp(self, wrt: tuple[int, ...]) -> tuple[int, ...]:
         n = len(self.in_avals)
@@ -195,6 +205,9 @@ class Kernel:
         return f"<kernel {self.op}>"
 
 
+# Of kernels that differ in nothing but the number of rows: what the first of them needs, all do.
+_needs_of_families: dict[tuple[Rows, tuple[int, ...]] | None, tuple[int, ...]] = {}
+_MOST_FAMILIES = 4096
 _NUMBER = {float: np.dtype(np.float64), int: np.dtype(np.int64)}
 
 

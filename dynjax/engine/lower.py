@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import jax
 
 from . import loops
-from .kernel import Kernel, Op, evaluate
+from .loops import starts_of
+from .kernel import Kernel, Op, evaluate, is_inexact
 from .kernel import kernels as known
 from .sweep import written_out
 from .trace import Step
@@ -69,6 +70,23 @@ class Lowered(NamedTuple):
             return loops.evaluate_looped(whole.program, found, whole.results, arrays, floats, ints)
         env = evaluate(whole.program, arrays, floats, ints)
         return [env[r] for r in whole.results]
+
+    def read_by_vjp(self, wrt: Sequence[int]) -> tuple[int, ...]:
+        """The leaves that a vector-Jacobian product with respect to some of them reads: those from
+        which it computes what the products of the operations read."""
+        n = len(self.leaves)
+        flowing, read = set(wrt), set()
+        first = starts_of(self.program, n)
+        for (kernel, refs, _), start in zip(self.program, first, strict=True):
+            inner = tuple([k for k, r in enumerate(refs) if r in flowing])
+            if inner:
+                read.update([refs[k] for k in kernel.needs(inner)])
+                avals = enumerate(kernel.out_avals, start)
+                flowing.update([r for r, aval in avals if is_inexact(aval.dtype)])
+        for (kernel, refs, _), start in zip(reversed(self.program), reversed(first), strict=True):
+            if not read.isdisjoint(range(start, start + len(kernel.out_avals))):
+                read.update(refs)
+        return tuple([k for k in range(n) if k in read])
 
     def written_out(self) -> Lowered:
         """The same with every backward, and what was recorded unasked, written out as the
