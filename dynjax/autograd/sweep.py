@@ -8,6 +8,7 @@ remembers what was found, so that the next backward from there is a look-up.
 from __future__ import annotations
 
 from collections.abc import Set
+from typing import Any
 
 from ..core.collector import Unhurried
 from ..engine.frames import user_place
@@ -108,6 +109,8 @@ def _reached(
                 if not (whole or step.kernel.is_alias or _walkable(step, freed, modified)):
                     return None
                 refs = step.refs
+                if step.kernel.unasked:
+                    wrt = _flowing(step, reached)
                 for i in wrt:
                     reached.add(refs[i])
                 frees.update(range(base, step.n))
@@ -115,6 +118,24 @@ def _reached(
             targets += [(i, k) for i, k in enumerate(step.kinds, base) if i in reached]
         step = step.parent
     return targets, frees
+
+
+def _flowing(step: Step, reached: Set[int]) -> tuple[int, ...]:
+    """The inputs of a part recorded unasked that gradients flow to by way of its operations."""
+    part, base = step.args, step.base
+    given = tuple([k for k in range(step.n - base) if base + k in reached])
+    key = (id(part), given)
+    found = _flows.get(key)
+    if found is None:
+        if len(_flows) >= _MOST_FLOWS:
+            _flows.clear()
+        found = _flows[key] = part, tuple(part.leads_from(given, tracked=True))
+    return found[1]
+
+
+# By a part's identity, which it keeps, and its results in question.
+_flows: dict[tuple[int, tuple[int, ...]], tuple[Any, tuple[int, ...]]] = {}
+_MOST_FLOWS = 4096
 
 
 def _walkable(step: Step, freed: Set[int], modified: set[int]) -> bool:

@@ -61,7 +61,7 @@ class Kernel:
     __slots__ = (
         "op", "grad_name", "key", "fn", "in_avals", "numbers", "out_avals", "saves", "is_alias",
         "updates", "fleeting", "parts", "unasked", "kept", "cotangents", "adds", "rows", "sweep",
-        "_vjps", "_needs", "__weakref__",
+        "_vjps", "_needs", "_flows", "__weakref__",
     )  # fmt: skip
 
     def __init__(
@@ -98,6 +98,7 @@ class Kernel:
         self.sweep: Any = None
         self._vjps: dict = {}
         self._needs: dict = {}
+        self._flows: dict = {}
         if out_avals is None:
             out_avals = infer(fn, self.in_avals, self.numbers)
         self.out_avals = out_avals
@@ -167,6 +168,17 @@ class Kernel:
             return tuple(map(_conjugate, pull(tuple(map(_conjugate, cotangents)))))
 
         return vjp_fn
+
+    def flowing(self, wrt: tuple[int, ...], given: tuple[int, ...]) -> tuple[int, ...]:
+        """Of the array inputs to differentiate, those that the results with a cotangent come from:
+        a part that stands for its operations gives the others no gradient, not zeros."""
+        if not self.unasked:
+            return wrt
+        found = self._flows.get((wrt, given))
+        if found is None:
+            sources = self.parts.leads_from(given)
+            found = self._flows[wrt, given] = tuple([i for i in wrt if i in sources])
+        return found
 
     def needs(self, wrt: tuple[int, ...]) -> tuple[int, ...]:
         """Which array inputs the vjp reads, by dead-code elimination of its jaxpr."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 
 from . import loops
-from .loops import starts_of
 from .kernel import Kernel, Op, evaluate, is_inexact
 from .kernel import kernels as known
+from .loops import starts_of
 from .sweep import written_out
 from .trace import Step
 
@@ -87,6 +87,21 @@ class Lowered(NamedTuple):
             if not read.isdisjoint(range(start, start + len(kernel.out_avals))):
                 read.update(refs)
         return tuple([k for k in range(n) if k in read])
+
+    def leads_from(self, given: Iterable[int], tracked: bool = False) -> frozenset[int]:
+        """The leaves from which some of its values (as `outputs` counts them) are computed.
+
+        Args:
+            given: the values.
+            tracked: count only what gradients were recorded to flow through.
+        """
+        n = len(self.leaves)
+        reached = {self.results[self.outputs[j]] for j in given}
+        ops = zip(self.program, self.steps, starts_of(self.program, n), strict=True)
+        for (kernel, refs, _), step, start in reversed(list(ops)):
+            if not reached.isdisjoint(range(start, start + len(kernel.out_avals))):
+                reached.update([refs[i] for i in _wrt(step) or ()] if tracked else refs)
+        return frozenset([k for k in range(n) if k in reached])
 
     def written_out(self) -> Lowered:
         """The same with every backward, and what was recorded unasked, written out as the

@@ -132,7 +132,8 @@ class Writer:
             self.give(root, seed, origin)
         for (kernel, refs, numbers), wrt, at, number in reversed(self.walked):
             given = tuple([j for j in range(len(kernel.out_avals)) if at + j in pending])
-            if not given:
+            wrt = given and kernel.flowing(wrt, given)
+            if not wrt:
                 continue
             cotangents = [pending.pop(at + j) for j in given]
             read = (*[refs[i] for i in kernel.needs(wrt)], *cotangents)
