@@ -31,6 +31,7 @@ from .signature import PLAIN, objects, signature
 _FEWEST, _MOST = 6, 128  # operations of a call that is worth it
 _MOST_PARTS = 4  # recordings of one signature, told apart by their guards
 _MOST_SIGNATURES = 32
+_ATTEMPTS = 3  # recordings that come to nothing: a cache is filled once, for instance
 _TRIAL = 4  # signatures, from which on each must have served as many calls on average
 _MOST_MODULES = 256
 _PLAIN = {*PLAIN, type(None)}
@@ -66,7 +67,7 @@ class Unasked:
         self._module = weakref.ref(module)
         self._parts: dict[Hashable, list[Part]] = {}
         self._recent = Recents()
-        self._served = 0
+        self._served = self._attempts = 0
 
     def attempt(self, args: tuple, kwargs: dict[str, Any]) -> Any:
         """What a call returns, by a recording; `MISS` if none stands for it."""
@@ -106,7 +107,9 @@ class Unasked:
         outcome = record(Call(module._call_impl, name, args, kwargs, tensors, pure=True), False)
         part = outcome.part
         if part is None:
-            _refuse(module)
+            self._attempts += 1
+            if not outcome.passing or self._attempts >= _ATTEMPTS:
+                _refuse(module)
             return outcome.result
         if not _FEWEST <= len(part.lowered.program) <= _MOST or _traced(trace, part):
             _refuse(module)

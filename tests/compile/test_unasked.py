@@ -677,7 +677,7 @@ def random_program(seed):
         states = states[-6:]
     for keep in (True, False):
         try:
-            sum(s.sum() for s in states if s.requires_grad).backward(retain_graph=keep)
+            sum((s.sum() for s in states if s.requires_grad), x.sum()).backward(retain_graph=keep)
         except RuntimeError as error:
             seen.append(str(error).split(" The operation")[0])
     parameters = [p for cell in cells for p in cell.parameters()]
