@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from itertools import count, repeat, starmap
+from itertools import count, islice, repeat, starmap
+from math import prod
 from sys import getrefcount
 from typing import Any
 
@@ -24,6 +25,7 @@ from . import explain
 from .lower import Lowered, lower
 from .pack import Pack, Vectors, joined, vectors
 from .programs import Program, first_run, programs
+from .resume import Computed, resumed, saved
 from .trace import Step, Trace, eager_trie, path_of, runner, state
 from .value import Value, concrete
 
@@ -33,6 +35,7 @@ keep_tape: Callable[[Trace, list[Value]], bool] = lambda trace, live: False  # n
 # References to a value that nobody else holds, counted inside the loops below.
 _DEAD_RESULT = 3  # trace.vals, the loop variable, getrefcount's argument
 _DEAD_LEAF = 3  # trace.leaves, the list of leaves, getrefcount's argument
+_DEAD_COMPUTED = 4  # trace.vals, trace.computed, the loop variable, getrefcount's argument
 _set_array = Value.array.__set__
 _set_trace = Value.trace.__set__
 _set_joined = Pack.array.__set__
@@ -49,23 +52,26 @@ class Plan:
     Args:
         lowered: the computation.
         wanted: the indices of its live results.
+        join: whether small results may leave joined.
 
     Attributes:
         number: tells plans apart, also from those that are gone.
+        led: of a read, how often what follows used what it left, less what did not.
     """
 
     __slots__ = (
         "number", "lowered", "aliasable", "programs", "vectors", "policy", "joined",
-        "places", "homes", "alone", "outputs", "parted", "parted_runs", "_whole",
+        "places", "homes", "alone", "outputs", "parted", "parted_runs", "_whole", "wanted", "led",
     )  # fmt: skip
 
-    def __init__(self, lowered: Lowered, wanted: Sequence[int]) -> None:
+    def __init__(self, lowered: Lowered, wanted: Sequence[int], join: bool = True) -> None:
         self.number = next(_plans)
+        self.wanted, self.led = tuple(wanted), 0
         self.lowered = lowered
         self._whole: Lowered | None = None
         self.policy = self._policy()
-        self.joined = joined(lowered)
-        if self.policy == "interpret" or not self.joined.groups:
+        self.joined = joined(lowered) if join else None
+        if self.policy == "interpret" or self.joined is None or not self.joined.groups:
             self.joined = None
             self.alone, self.outputs, self.places, self.homes = None, lowered.outputs, [], []
         else:
@@ -149,9 +155,13 @@ def flush() -> None:
     if trace.cur is trace.trie.root:
         return
     live = [v for v in trace.vals if getrefcount(v) > _DEAD_RESULT and v.array is None]
-    if keep_tape(trace, live):
-        live = None
+    held = live
+    if trace.computed is not None:
+        held = live + [v for v in trace.computed.values if getrefcount(v) > _DEAD_COMPUTED]
+    if keep_tape(trace, held):
+        live = held = None
         live = [v for v in trace.vals if getrefcount(v) > _DEAD_RESULT and v.array is None]
+    held = None
     if live:
         _run(trace, live)
     _close(trace)
@@ -159,6 +169,10 @@ def flush() -> None:
 
 def _close(trace: Trace) -> None:
     """Put an empty trace in place of one that has run."""
+    computed = trace.computed
+    if computed is not None:
+        deque(map(_set_trace, computed.values, repeat(None)), 0)
+        trace.computed = None
     state.restart()
     trace.vals = []
     trace.leaves = {}
@@ -169,14 +183,127 @@ def _close(trace: Trace) -> None:
         trace.nodes = None
 
 
+def _read(trace: Trace, value: Value) -> bool:
+    """Compute what is live of a trace whose graph leads on, which stays open.
+
+    Returns whether the value is computed; where not, a flush does, or says what fails.
+    """
+    step, before = trace.cur, trace.computed
+    if (
+        trace.parent is not None or trace.python or trace.nodes is not None or trace.freed
+        or trace.trie.eager or before is not None and before.reads >= _MOST_READS
+    ):  # fmt: skip
+        return False
+    vals = islice(trace.vals, trace.looked, None)
+    live = [v for v in vals if getrefcount(v) > _DEAD_RESULT and v.array is None]
+    key = _reading, config.policy, before and before.plan.number, *[v.idx for v in live]
+    plan = step.programs.get(key)
+    if plan is None:
+        with Unhurried():
+            plan = _plan_of_read(trace, key[3:])
+        _remember(step, key, plan)
+    if plan.led < 0 or value not in live:
+        return False
+    try:
+        return _advance(trace, plan, live)
+    except Exception:  # a flush meets it again, and says where it comes from
+        return False
+
+
+_reading = "read"
+_MOST_READS = 64  # of one trace
+_MOST_HELD = 1 << 24  # bytes that an open trace may hold
+
+
+def _plan_of_read(trace: Trace, live: tuple[int, ...]) -> Plan:
+    """How a read is run; of negative `led` where the trace had better be closed."""
+    path, computed = path_of(trace.cur), trace.computed
+    indices = computed.indices if computed else ()
+    found = saved(path, live, set(indices))
+    wanted = (*live, *(found[0] if found else ()))
+    lowered = _lowered(trace, path, wanted)
+    plan = Plan(lowered, wanted, join=False)
+    if found is None:
+        plan.led = -1
+    elif computed and not (found[1] or any(k >= len(trace.leaves) for k in lowered.leaves)):
+        plan.led = -1
+        computed.plan.led -= 2
+    elif (
+        sum(prod(a.shape) * a.dtype.itemsize for a in lowered.out_avals)
+        + (computed.size if computed else 0)
+        > _MOST_HELD
+    ):
+        plan.led = -1
+    return plan
+
+
+def _lowered(trace: Trace, path: Sequence[Step], wanted: Sequence[int]) -> Lowered:
+    """What computes values of a trace from its leaves and what it has computed."""
+    computed = trace.computed
+    if computed is None:
+        return lower(path, wanted)
+    whole = lower(path, (*wanted, *computed.indices))
+    kinds = [v.kind for v in computed.values]
+    return resumed(whole, len(wanted), len(trace.leaves), kinds)
+
+
+def _remember(step: Step, key: Hashable, plan: Plan) -> None:
+    """Keep a plan where traces like this one find it."""
+    if step.entered:
+        if not step.programs:
+            step.programs = {}
+        step.programs[key] = plan
+        if len(step.programs) > 64:
+            step.programs.pop(next(iter(step.programs)))
+
+
+def _advance(trace: Trace, plan: Plan, live: list[Value]) -> bool:
+    """Run a read and note what it computed; False where only a flush will do."""
+    computed = trace.computed
+    values = list(live)
+    if len(plan.wanted) > len(live):
+        at = {v.idx: v for v in islice(trace.vals, trace.looked, None)}
+        for idx in plan.wanted[len(live) :]:
+            values.append(at[idx] if idx in at else trace.values_by_index()[idx])
+    inputs = list(trace.leaves)
+    n = len(inputs)
+    if computed is not None:
+        inputs += computed.values
+    arrays = [inputs[k].array for k in plan.lowered.leaves]
+    types = set(map(type, arrays))
+    if not _plain.issuperset(types) and _unusual(arrays):
+        return False
+    program = plan.programs.get(())
+    if program is None or program.left == 0:
+        program = POLICIES[plan.policy](plan, (), trace)
+        plan.programs[()] = program if program.left != 1 else None
+    if np.ndarray in types:
+        own = [k for k in plan.lowered.leaves if k < n]
+        settle([inputs[k] for k in own], arrays)
+    program.left -= 1
+    _call(program, plan, arrays, trace, trace.numbers, values, trace)
+    size = sum([prod(a.shape) * a.dtype.itemsize for a in plan.lowered.out_avals])
+    if computed is None:
+        trace.computed = Computed(plan, values, plan.wanted, 1, size)
+    else:
+        trace.computed = Computed(
+            plan, computed.values + values, computed.indices + plan.wanted,
+            computed.reads + 1, computed.size + size,
+        )  # fmt: skip
+    trace.looked = len(trace.vals)
+    trace.miss = None
+    return True
+
+
 def materialize(value: Value) -> Any:
-    """The array of a value; flushes the trace that computes it."""
+    """The array of a value; runs the trace that computes it."""
     while value.array is None:
         trace = value.trace
         if trace is state.trace:
             if trace.capture is not None:
                 trace.capture.observe()
-            flush()
+            if not _read(state.trace, value):
+                flush()
         elif type(trace) is Pack:
             array = trace.take(value.idx)
             if array is not None:  # else another thread has it and is about to store it
@@ -208,19 +335,19 @@ def _peek(trace: Trace, value: Value) -> None:
 
 
 def _run(trace: Trace, live: list[Value]) -> None:
-    step = trace.cur
-    key = (config.policy, *[v.idx for v in live])
+    step, computed = trace.cur, trace.computed
+    wanted = [v.idx for v in live]
+    key = (config.policy, computed and (computed.plan.number,), *wanted)
     plan = step.programs.get(key)
     if plan is None:
         with Unhurried():
-            plan = Plan(lower(path_of(step), key[1:]), key[1:])
-        if step.entered:
-            if not step.programs:
-                step.programs = {}
-            step.programs[key] = plan
-            if len(step.programs) > 64:
-                step.programs.pop(next(iter(step.programs)))
+            plan = Plan(_lowered(trace, path_of(step), wanted), wanted)
+        _remember(step, key, plan)
     leaves = list(trace.leaves)
+    n = len(leaves)
+    if computed is not None:
+        leaves += computed.values
+        computed.plan.led += 1
     used = plan.lowered.leaves
     arrays = [leaves[k].array for k in used]
     types = set(map(type, arrays))
@@ -234,7 +361,7 @@ def _run(trace: Trace, live: list[Value]) -> None:
             # One for a single run would keep the plan alive that it is kept in.
             plan.programs[donate] = program if program.left != 1 else None
         if np.ndarray in types:
-            settle([leaves[k] for k in used], arrays)
+            settle([leaves[k] for k in used if k < n], arrays)
         program.left -= 1
         _call(program, plan, arrays, trace, trace.numbers, live)
     except Exception as error:
@@ -264,12 +391,12 @@ def _run_plainly(
 
 
 def _prepared(
-    program: Program, plan: Plan, live: list[Value]
+    program: Program, plan: Plan, live: list[Value], home: Any
 ) -> tuple[tuple[int, ...], list[Value], Iterable[Any], list[Pack]]:
     """What `_commit` will need: where the results are, values that get an array of their own, what
     takes the place of the trace for every live value, and the joined arrays' owners."""
     if plan.alone is None or not program.joined:
-        return plan.lowered.outputs, live, repeat(None), []
+        return plan.lowered.outputs, live, repeat(home), []
     packs = [Pack(places) for places in plan.places]
     homes = map((*packs, None).__getitem__, plan.homes)
     return plan.outputs, [live[k] for k in plan.alone], homes, packs
@@ -329,14 +456,15 @@ def _call(
     trace: Trace,
     numbers: dict[int, Any],
     live: list[Value],
+    home: Any = None,
 ) -> None:
-    """Run a program and put its results in place."""
+    """Run a program and put its results in place; `home` takes that of their trace."""
     lowered = plan.lowered
     if lowered.floats or lowered.ints:
         arrays += plan.vectors.of(
             [numbers[i] for i in lowered.floats], [numbers[i] for i in lowered.ints]
         )
-    prepared = _prepared(program, plan, live)
+    prepared = _prepared(program, plan, live, home)
     if program.seconds is None:
         results = first_run(program, arrays)
         explain.report(trace, plan.whole, program.seconds, len(programs.programs))

@@ -195,6 +195,8 @@ class Trace:
             count says which of them anybody else still holds. Those that nobody does may be missing
             (see `prune`).
         most: how many there may be before they are gone through.
+        computed: what reads have computed (see `resume`); None if it is over at the first.
+        looked: how many of the values a read has gone through.
         spare: steps to be used again, of this thread.
         numbers: run-time numbers by position (a dict, so that an interrupted recording leaves
             nothing misplaced).
@@ -211,7 +213,8 @@ class Trace:
 
     __slots__ = (
         "cur", "grad", "leaves", "vals", "numbers", "owners", "freed", "nodes", "parent", "python",
-        "miss", "trie", "inference", "capture", "paths", "last_path", "most", "spare",
+        "miss", "trie", "inference", "capture", "paths", "last_path", "most", "spare", "computed",
+        "looked",
     )  # fmt: skip
 
     def __init__(self, trie: Trie, grad: bool = True, parent: Trace | None = None) -> None:
@@ -221,6 +224,8 @@ class Trace:
         self.leaves: dict[Value, int] = {}
         self.vals: list[Value] = []
         self.most = _OFTEN
+        self.computed: Any = None
+        self.looked = 0
         self.spare: list[Step] = []
         self.numbers: dict[int, Any] = {}
         self.owners: dict[int, Any] = {}
@@ -455,6 +460,7 @@ class Trace:
             or not ((watch := v.watch) is None or _settled(watch))
         ]
         self.most = len(self.vals) + _OFTEN
+        self.looked = 0
 
     def recycle(self) -> None:
         """Keep the steps of a trace that nobody holds, and that nobody else does, for later ones.
