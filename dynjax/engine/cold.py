@@ -14,7 +14,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from math import prod
 from typing import Any, NamedTuple
 
@@ -30,7 +30,7 @@ from .batch import GAIN, LARGEST, Batched, NotWorthIt
 from .executor import POLICIES, Plan, compile_whole, flush, interpret, vectors
 from .lower import Lowered
 from .parts import Dictionary, Part, Parted
-from .programs import Program, first_run, programs, quick_options
+from .programs import Program, background, first_run, programs, quick_options
 from .trace import Step, Trace
 
 _SHORTEST = 24  # kernels, below which a trace is compiled whole unless all its parts are at hand
@@ -225,7 +225,7 @@ def _noted(
                 program.run = run
                 if config.background:
                     given = [(a.shape, a.dtype) for a in args]
-                    _background().submit(_improve, program, body, donated, given)
+                    background().submit(_improve, program, body, donated, given)
             return run(*args)
 
         program.run, program.jitted = first, run
@@ -255,16 +255,7 @@ class _Job(NamedTuple):
     future: Future
 
 
-_pool: ThreadPoolExecutor | None = None
 _jobs: dict[Hashable, _Job] = {}
-
-
-def _background() -> ThreadPoolExecutor:
-    """The thread that compiles."""
-    global _pool
-    if _pool is None:
-        _pool = ThreadPoolExecutor(1, thread_name_prefix="dynjax compiles")
-    return _pool
 
 
 def _in_background(plan: Plan, donate: tuple[int, ...], trace: Trace, parts: Program) -> Program:
@@ -277,7 +268,7 @@ def _in_background(plan: Plan, donate: tuple[int, ...], trace: Trace, parts: Pro
         whole = compile_whole(plan, donate, trace, keep=False)
         if len(_jobs) > 256:
             _jobs.clear()
-        _jobs[key] = _Job(whole, _background().submit(_compile, whole, plan))
+        _jobs[key] = _Job(whole, background().submit(_compile, whole, plan))
         return parts
     if not job.future.done():
         return parts

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from itertools import count, islice, repeat, starmap
-from math import prod
+from itertools import count, repeat, starmap
 from sys import getrefcount
 from typing import Any
 
@@ -25,12 +24,15 @@ from . import explain
 from .lower import Lowered, lower
 from .pack import Pack, Vectors, joined, vectors
 from .programs import Program, first_run, programs
-from .resume import Computed, resumed, saved
+from .resume import lowered_after
 from .trace import Step, Trace, eager_trie, path_of, runner, state
 from .value import Value, concrete
 
 # Set by autograd: keeps the tape of results whose graph is still to be walked.
 keep_tape: Callable[[Trace, list[Value]], bool] = lambda trace, live: False  # noqa: E731
+
+# Set by `reads`: computes what is live and leaves the trace open, where that is better.
+read: Callable[[Trace, Value], bool] = lambda trace, value: False  # noqa: E731
 
 # References to a value that nobody else holds, counted inside the loops below.
 _DEAD_RESULT = 3  # trace.vals, the loop variable, getrefcount's argument
@@ -40,7 +42,9 @@ _set_array = Value.array.__set__
 _set_trace = Value.trace.__set__
 _set_joined = Pack.array.__set__
 _LONE_ARRAY = 3  # Value.array, the list of arguments, getrefcount's argument
-_SEEN = -2  # the index of a value on the host that a program was given before
+# A value on the host is given to programs a few times before it is sent: its index counts down.
+_UNSEEN, _SEEN, _SEEN_OFTEN = -1, -2, -16
+_LIGHT = 1 << 14  # bytes that travel with a call as if they were nothing
 
 
 _plans = count()
@@ -56,17 +60,16 @@ class Plan:
 
     Attributes:
         number: tells plans apart, also from those that are gone.
-        led: of a read, how often what follows used what it left, less what did not.
     """
 
     __slots__ = (
         "number", "lowered", "aliasable", "programs", "vectors", "policy", "joined",
-        "places", "homes", "alone", "outputs", "parted", "parted_runs", "_whole", "wanted", "led",
+        "places", "homes", "alone", "outputs", "parted", "parted_runs", "_whole", "wanted",
     )  # fmt: skip
 
     def __init__(self, lowered: Lowered, wanted: Sequence[int], join: bool = True) -> None:
         self.number = next(_plans)
-        self.wanted, self.led = tuple(wanted), 0
+        self.wanted = tuple(wanted)
         self.lowered = lowered
         self._whole: Lowered | None = None
         self.policy = self._policy()
@@ -169,9 +172,10 @@ def flush() -> None:
 
 def _close(trace: Trace) -> None:
     """Put an empty trace in place of one that has run."""
-    computed = trace.computed
+    computed, trace.ahead = trace.computed, None
     if computed is not None:
         deque(map(_set_trace, computed.values, repeat(None)), 0)
+        computed.over()
         trace.computed = None
     state.restart()
     trace.vals = []
@@ -183,118 +187,6 @@ def _close(trace: Trace) -> None:
         trace.nodes = None
 
 
-def _read(trace: Trace, value: Value) -> bool:
-    """Compute what is live of a trace whose graph leads on, which stays open.
-
-    Returns whether the value is computed; where not, a flush does, or says what fails.
-    """
-    step, before = trace.cur, trace.computed
-    if (
-        trace.parent is not None or trace.python or trace.nodes is not None or trace.freed
-        or trace.trie.eager or before is not None and before.reads >= _MOST_READS
-    ):  # fmt: skip
-        return False
-    vals = islice(trace.vals, trace.looked, None)
-    live = [v for v in vals if getrefcount(v) > _DEAD_RESULT and v.array is None]
-    key = _reading, config.policy, before and before.plan.number, *[v.idx for v in live]
-    plan = step.programs.get(key)
-    if plan is None:
-        with Unhurried():
-            plan = _plan_of_read(trace, key[3:])
-        _remember(step, key, plan)
-    if plan.led < 0 or value not in live:
-        return False
-    try:
-        return _advance(trace, plan, live)
-    except Exception:  # a flush meets it again, and says where it comes from
-        return False
-
-
-_reading = "read"
-_MOST_READS = 64  # of one trace
-_MOST_HELD = 1 << 24  # bytes that an open trace may hold
-
-
-def _plan_of_read(trace: Trace, live: tuple[int, ...]) -> Plan:
-    """How a read is run; of negative `led` where the trace had better be closed."""
-    path, computed = path_of(trace.cur), trace.computed
-    indices = computed.indices if computed else ()
-    found = saved(path, live, set(indices))
-    wanted = (*live, *(found[0] if found else ()))
-    lowered = _lowered(trace, path, wanted)
-    plan = Plan(lowered, wanted, join=False)
-    if found is None:
-        plan.led = -1
-    elif computed and not (found[1] or any(k >= len(trace.leaves) for k in lowered.leaves)):
-        plan.led = -1
-        computed.plan.led -= 2
-    elif (
-        sum(prod(a.shape) * a.dtype.itemsize for a in lowered.out_avals)
-        + (computed.size if computed else 0)
-        > _MOST_HELD
-    ):
-        plan.led = -1
-    return plan
-
-
-def _lowered(trace: Trace, path: Sequence[Step], wanted: Sequence[int]) -> Lowered:
-    """What computes values of a trace from its leaves and what it has computed."""
-    computed = trace.computed
-    if computed is None:
-        return lower(path, wanted)
-    whole = lower(path, (*wanted, *computed.indices))
-    kinds = [v.kind for v in computed.values]
-    return resumed(whole, len(wanted), len(trace.leaves), kinds)
-
-
-def _remember(step: Step, key: Hashable, plan: Plan) -> None:
-    """Keep a plan where traces like this one find it."""
-    if step.entered:
-        if not step.programs:
-            step.programs = {}
-        step.programs[key] = plan
-        if len(step.programs) > 64:
-            step.programs.pop(next(iter(step.programs)))
-
-
-def _advance(trace: Trace, plan: Plan, live: list[Value]) -> bool:
-    """Run a read and note what it computed; False where only a flush will do."""
-    computed = trace.computed
-    values = list(live)
-    if len(plan.wanted) > len(live):
-        at = {v.idx: v for v in islice(trace.vals, trace.looked, None)}
-        for idx in plan.wanted[len(live) :]:
-            values.append(at[idx] if idx in at else trace.values_by_index()[idx])
-    inputs = list(trace.leaves)
-    n = len(inputs)
-    if computed is not None:
-        inputs += computed.values
-    arrays = [inputs[k].array for k in plan.lowered.leaves]
-    types = set(map(type, arrays))
-    if not _plain.issuperset(types) and _unusual(arrays):
-        return False
-    program = plan.programs.get(())
-    if program is None or program.left == 0:
-        program = POLICIES[plan.policy](plan, (), trace)
-        plan.programs[()] = program if program.left != 1 else None
-    if np.ndarray in types:
-        own = [k for k in plan.lowered.leaves if k < n]
-        settle([inputs[k] for k in own], arrays)
-    program.left -= 1
-    _call(program, plan, arrays, trace, trace.numbers, values, trace)
-    size = sum([prod(a.shape) * a.dtype.itemsize for a in plan.lowered.out_avals])
-    if computed is None:
-        trace.computed = Computed(plan, values, plan.wanted, 1, size)
-    else:
-        trace.computed = Computed(
-            plan, computed.values + values, computed.indices + plan.wanted,
-            computed.reads + 1, computed.size + size,
-        )  # fmt: skip
-    trace.looked = len(trace.vals)
-    trace.miss = None
-    return True
-
-
 def materialize(value: Value) -> Any:
     """The array of a value; runs the trace that computes it."""
     while value.array is None:
@@ -302,7 +194,7 @@ def materialize(value: Value) -> Any:
         if trace is state.trace:
             if trace.capture is not None:
                 trace.capture.observe()
-            if not _read(state.trace, value):
+            if not read(state.trace, value):
                 flush()
         elif type(trace) is Pack:
             array = trace.take(value.idx)
@@ -326,12 +218,22 @@ def _peek(trace: Trace, value: Value) -> None:
     program = compile_whole(plan, (), trace)
     copy = concrete(None, value.kind)
     try:
-        _call(program, plan, arrays, trace, numbers, [copy])
+        call(program, plan, arrays, trace, numbers, [copy])
     except RuntimeError:
         if value.array is None:  # the owner may have flushed (and donated) meanwhile
             raise
     else:
         value.array = copy.array
+
+
+def remember(step: Step, key: Hashable, plan: Plan) -> None:
+    """Keep a plan where traces like this one find it; not at a step that none would come to."""
+    if step.entered:
+        if not step.programs:
+            step.programs = {}
+        step.programs[key] = plan
+        if len(step.programs) > 64:
+            step.programs.pop(next(iter(step.programs)))
 
 
 def _run(trace: Trace, live: list[Value]) -> None:
@@ -341,17 +243,16 @@ def _run(trace: Trace, live: list[Value]) -> None:
     plan = step.programs.get(key)
     if plan is None:
         with Unhurried():
-            plan = Plan(_lowered(trace, path_of(step), wanted), wanted)
-        _remember(step, key, plan)
+            plan = Plan(lowered_after(trace, path_of(step), wanted), wanted)
+        remember(step, key, plan)
     leaves = list(trace.leaves)
     n = len(leaves)
     if computed is not None:
         leaves += computed.values
-        computed.plan.led += 1
     used = plan.lowered.leaves
     arrays = [leaves[k].array for k in used]
     types = set(map(type, arrays))
-    if not _plain.issuperset(types) and _unusual(arrays):
+    if not plain.issuperset(types) and unusual(arrays):
         return _run_plainly(trace, live, plan, leaves, arrays)
     donate = _donatable(plan, leaves, used, arrays)
     try:
@@ -361,22 +262,22 @@ def _run(trace: Trace, live: list[Value]) -> None:
             # One for a single run would keep the plan alive that it is kept in.
             plan.programs[donate] = program if program.left != 1 else None
         if np.ndarray in types:
-            settle([leaves[k] for k in used if k < n], arrays)
+            settle([leaves[k] if k < n else None for k in used], arrays)
         program.left -= 1
-        _call(program, plan, arrays, trace, trace.numbers, live)
+        call(program, plan, arrays, trace, trace.numbers, live)
     except Exception as error:
         salvage(trace, live, leaves, error)
 
 
 # Array types that need no further look: a set look-up is far cheaper than isinstance of Tracer.
-_plain: set[type] = {np.ndarray}
+plain: set[type] = {np.ndarray}
 
 
-def _unusual(arrays: list[Any]) -> bool:
+def unusual(arrays: list[Any]) -> bool:
     """Whether some of the arrays are tracers, or were never computed."""
     if any(a is None or isinstance(a, jax.core.Tracer) for a in arrays):
         return True
-    _plain.update(map(type, arrays))
+    plain.update(map(type, arrays))
     return False
 
 
@@ -387,7 +288,7 @@ def _run_plainly(
     if any(a is None for a in arrays):
         salvage(trace, live, leaves, None)
     else:
-        _call(Program(_body(plan), (), 0.0), plan, arrays, trace, trace.numbers, live)
+        call(Program(_body(plan), (), 0.0), plan, arrays, trace, trace.numbers, live)
 
 
 def _prepared(
@@ -429,19 +330,22 @@ def _donatable(
     )
 
 
-def settle(values: Sequence[Value], arrays: list[Any]) -> None:
-    """Send what comes from the host for the second time to the device, once for all runs to come.
+def settle(values: Sequence[Value | None], arrays: list[Any]) -> None:
+    """Send what comes from the host again and again to the device, once for all runs to come.
 
-    What comes once, such as a batch, travels with the call: far cheaper than a transfer.
+    What comes once, such as a batch, travels with the call: far cheaper than a transfer, which
+    takes as long as some twenty calls with a small array.
+
+    Args:
+        values: those of the arrays; None for what stays where it is.
+        arrays: to be changed.
     """
     again = []
     for k, array in enumerate(arrays):
-        if type(array) is np.ndarray:
-            value = values[k]
-            if value.idx == _SEEN:
+        if type(array) is np.ndarray and (value := values[k]) is not None:
+            value.idx = min(value.idx, _UNSEEN) - 1
+            if value.idx < (_SEEN_OFTEN if array.nbytes <= _LIGHT else _SEEN):
                 again.append(k)
-            else:
-                value.idx = _SEEN
     if again:
         with jax.enable_x64(True):
             sent = jax.device_put([arrays[k] for k in again])
@@ -449,7 +353,7 @@ def settle(values: Sequence[Value], arrays: list[Any]) -> None:
             arrays[k] = values[k].array = array
 
 
-def _call(
+def call(
     program: Program,
     plan: Plan,
     arrays: list[Any],
@@ -481,7 +385,7 @@ def _call(
             _commit(live, sink[0], *prepared)
 
 
-def _numbers(lowered: Lowered, packed: Sequence[Any]) -> tuple[Any, Any]:
+def numbers_of(lowered: Lowered, packed: Sequence[Any]) -> tuple[Any, Any]:
     """The float and the int vector among the packed numbers; a kind without numbers has none."""
     given = iter(packed)
     return next(given) if lowered.floats else (), next(given) if lowered.ints else ()
@@ -493,7 +397,7 @@ def _body(plan: Plan) -> Callable[..., list]:
 
     def dynjax_step(*args: Any) -> list:
         with jax.enable_x64(True):
-            results = lowered.evaluate(args[:n], *_numbers(lowered, args[n:]))
+            results = lowered.evaluate(args[:n], *numbers_of(lowered, args[n:]))
             return results if plan.joined is None else plan.joined.apply(results)
 
     return dynjax_step
@@ -528,7 +432,7 @@ def interpret(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
 
     def run(*args: Any) -> list[Any]:
         env = list(args[:n])
-        floats, ints = map(np.asarray, _numbers(lowered, args[n:]))
+        floats, ints = map(np.asarray, numbers_of(lowered, args[n:]))
         with jax.enable_x64(True):
             for program, refs, numbers in steps:
                 scalars = [floats[j] if is_float else ints[j] for is_float, j in numbers]

@@ -138,6 +138,17 @@ def compile_ahead(programs: Sequence[tuple[Program, Sequence[Any]]]) -> None:
         pool.shutdown(cancel_futures=True)
 
 
+_pool: ThreadPoolExecutor | None = None
+
+
+def background() -> ThreadPoolExecutor:
+    """The thread that compiles while others run."""
+    global _pool
+    if _pool is None:
+        _pool = ThreadPoolExecutor(1, thread_name_prefix="dynjax compiles")
+    return _pool
+
+
 def _processors() -> int:
     """How many processors this process may use."""
     known = getattr(os, "sched_getaffinity", None)

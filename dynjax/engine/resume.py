@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from .lower import Lowered
-from .trace import Step
+from .lower import Lowered, lower
+from .trace import Step, Trace
 from .value import Value
 
 
@@ -25,7 +25,7 @@ class Computed(NamedTuple):
         indices: their indices.
         reads: how many reads that took.
         size: bytes that they take.
-        connected: whether every read but the first used what was there.
+        starts: reads that ran by themselves, each with how many there were with it.
     """
 
     plan: Any
@@ -33,6 +33,25 @@ class Computed(NamedTuple):
     indices: tuple[int, ...]
     reads: int
     size: int
+    starts: list[tuple[Any, int]]
+
+    def over(self) -> None:
+        """Note with each read that ran by itself how many came after it."""
+        for plan, number in self.starts:
+            plan.lengths.append(self.reads - number)
+
+
+def lowered_after(trace: Trace, path: Sequence[Step], wanted: Sequence[int]) -> Lowered:
+    """What computes values of a trace from its leaves and what it has computed.
+
+    The inputs are numbered in this order. The path may go on past the trace.
+    """
+    computed = trace.computed
+    if computed is None:
+        return lower(path, wanted)
+    whole = lower(path, (*wanted, *computed.indices))
+    n_inputs = path[-1].inputs
+    return resumed(whole, len(wanted), n_inputs, [v.kind for v in computed.values])
 
 
 def saved(
@@ -104,9 +123,12 @@ def resumed(lowered: Lowered, n_wanted: int, n_inputs: int, known: Sequence[Any]
             needed.update(refs)
             chosen.append(k)
     chosen.reverse()
-    leaves = [p for p in range(n) if p in needed]
-    taken = [p for p in given if p in needed]
-    moved = {p: k for k, p in enumerate([*leaves, *taken])}
+    # In the order of use: the same work is the same program, whatever of it was there before.
+    taken: dict[int, None] = {}
+    for k in chosen:
+        taken.update(dict.fromkeys(r for r in whole.program[k][1] if r < n or r in given))
+    taken.update(dict.fromkeys(p for p in goals if p < n or p in given))
+    moved = {p: k for k, p in enumerate(taken)}
     numbers: tuple[dict[int, int], dict[int, int]] = {}, {}
     program, at = [], len(moved)
     for k in chosen:
@@ -117,13 +139,14 @@ def resumed(lowered: Lowered, n_wanted: int, n_inputs: int, known: Sequence[Any]
             moved.setdefault(p, at)
             at += 1
     wanted = set(goals)
-    kept = [k for k, p in enumerate(whole.results) if p in wanted]
-    results = tuple([moved[whole.results[k]] for k in kept])
-    position = {whole.results[k]: j for j, k in enumerate(kept)}
-    kinds = [whole.kinds[p] for p in leaves] + [known[given[p]] for p in taken]
+    places_in = whole.results
+    kept = [k for k, p in enumerate(places_in) if p in wanted]
+    results = tuple([moved[places_in[k]] for k in kept])
+    position = {places_in[k]: j for j, k in enumerate(kept)}
+    kinds = [whole.kinds[p] if p < n else known[given[p]] for p in taken]
     key = tuple([(k.shape, k.dtype, k.device) for k in kinds]), tuple(program), (), results
     return whole._replace(
-        leaves=tuple([whole.leaves[p] for p in leaves] + [n_inputs + given[p] for p in taken]),
+        leaves=tuple([whole.leaves[p] if p < n else n_inputs + given[p] for p in taken]),
         kinds=tuple(kinds),
         floats=tuple([whole.floats[j] for j in numbers[True]]),
         ints=tuple([whole.ints[j] for j in numbers[False]]),
@@ -133,5 +156,5 @@ def resumed(lowered: Lowered, n_wanted: int, n_inputs: int, known: Sequence[Any]
         steps=tuple([whole.steps[k] for k in chosen]),
         program=tuple(program),
         results=results,
-        origins=tuple([None if p in given else whole.origins[k] for k, p in enumerate(whole.results) if p in wanted]),
+        origins=tuple([None if places_in[k] in given else whole.origins[k] for k in kept]),
     )  # fmt: skip

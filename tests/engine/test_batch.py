@@ -307,6 +307,6 @@ def test_a_group_that_runs_often_is_compiled_again_in_the_background(monkeypatch
     with dynjax.batching():
         for _ in range(4):
             equal(gradients(model, trees), expected)
-        cold._background().submit(int).result()
+        programs.background().submit(int).result()
         equal(gradients(model, trees), expected)
     assert improved
