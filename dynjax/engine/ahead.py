@@ -23,9 +23,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core.config import config
+from ..core.devices import jax_default
 from . import cache
-from .explain import note as explain_compile
 from .executor import Plan, numbers_of, plain, unusual, vectors
+from .explain import note as explain_compile
 from .kernel import evaluate
 from .programs import background, programs
 from .resume import lowered_after
@@ -107,7 +108,8 @@ class Stage:
         self.seconds = float("inf")
         self.compiling, self.tried = 0.0, 0
         self.ready: Future | None = None
-        if len(lowered.program) > _LONGEST:
+        home = jax_default()
+        if len(lowered.program) > _LONGEST or any(k.device != home for k in lowered.kinds):
             return
         if config.background:
             self.ready = background().submit(self.compile)
@@ -130,9 +132,11 @@ class Stage:
         given += vectors([0.0] * len(lowered.floats), [0] * len(lowered.ints))
         began = time.perf_counter()
         with jax.enable_x64(True), cache.persisting():
-            traced = jax.jit(dynjax_ahead, keep_unused=True).trace(*given)
+            run = jax.jit(dynjax_ahead, keep_unused=True)
+            traced = run.trace(*given)
             if not traced.jaxpr.effects:
-                self.run = traced.lower().compile()
+                traced.lower().compile()
+                self.run = run  # finds what was compiled
         self.compiling = time.perf_counter() - began
 
 

@@ -1,9 +1,9 @@
 """Reads of values in the middle of a graph, after which the trace stays open.
 
-`while change > tolerance:` reads a value at every iteration, and the graph leads on from there. Such
-a trace is not closed (see `resume`), and reads that followed the last time are run ahead (see
-`ahead`). Whether a graph leads on is learnt: the first time a trace is closed by its read, and what
-comes after tells.
+`while change > tolerance:` reads a value at every iteration, and the graph leads on from there.
+Such a trace is not closed (see `resume`), and reads that came next before are run ahead (see `ahead`).
+Whether a graph leads on is learnt: the first time a trace is closed by its read, and what comes
+after tells.
 """
 
 from __future__ import annotations
