@@ -28,7 +28,7 @@ from . import cache
 from .executor import Plan, numbers_of, plain, unusual, vectors
 from .explain import note as explain_compile
 from .kernel import evaluate
-from .programs import background, programs
+from .programs import background, programs, quick_options
 from .resume import lowered_after
 from .trace import Trace, path_of
 from .value import Value
@@ -91,7 +91,7 @@ class Stage:
         "where",
         "ready",
         "run",
-        "seconds", "compiling", "tried",
+        "seconds", "compiling", "tried", "quick",
     )  # fmt: skip
 
     def __init__(self, trace: Trace, reads: Sequence[Any]) -> None:
@@ -106,18 +106,22 @@ class Stage:
         self.where = {i: inside[k] for i, k in zip(wanted, lowered.outputs, strict=True)}
         self.run: Any = None
         self.seconds = float("inf")
-        self.compiling, self.tried = 0.0, 0
+        self.compiling, self.tried, self.quick = 0.0, 0, False
         self.ready: Future | None = None
         home = jax_default()
         if len(lowered.program) > _LONGEST or any(k.device != home for k in lowered.kinds):
             return
         if config.background:
-            self.ready = background().submit(self.compile)
+            self.ready = background().submit(self.compile, quick_options(0))
         else:
-            self.compile()
+            self.compile(None)
 
-    def compile(self) -> None:
-        """Compile the program, unless running it could be noticed."""
+    def compile(self, options: dict[str, Any] | None) -> None:
+        """Compile the program, unless running it could be noticed.
+
+        Args:
+            options: for XLA.
+        """
         lowered = self.plan.lowered
         n = len(lowered.leaves)
 
@@ -132,12 +136,19 @@ class Stage:
         given += vectors([0.0] * len(lowered.floats), [0] * len(lowered.ints))
         began = time.perf_counter()
         with jax.enable_x64(True), cache.persisting():
-            run = jax.jit(dynjax_ahead, keep_unused=True)
+            run = jax.jit(dynjax_ahead, keep_unused=True, compiler_options=options)
             traced = run.trace(*given)
-            if not traced.jaxpr.effects:
-                traced.lower().compile()
-                self.run = run  # finds what was compiled
+            if traced.jaxpr.effects:
+                return
+            traced.lower().compile()
         self.compiling = time.perf_counter() - began
+        self.quick = options is not None
+        self.run = run  # finds what was compiled
+
+    def improve(self) -> None:
+        """Compile it again, with all optimisation, as it is run often."""
+        self.quick = False
+        self.ready = background().submit(self.compile, None)
 
 
 def _stacked(lowered: Any) -> list[list[int]]:
@@ -296,6 +307,8 @@ def run(trace: Trace, plan: Any, values: Sequence[Value]) -> bool:
         return False
     stage.seconds = min(stage.seconds, time.perf_counter() - began)
     stage.tried += 1
+    if stage.quick and stage.tried >= _HOT and stage.ready is None:
+        stage.improve()
     found = Ahead(stage, results, foreseen)
     found.hand_out(plan, values)
     trace.ahead = found
@@ -359,6 +372,7 @@ def _stage(trace: Trace, plan: Any, new: bool) -> Stage | None:
     return chosen
 
 
+_HOT = 32  # runs after which a program is compiled with all optimisation
 _TRIALS = 8  # runs after which it is believed what a program takes
 _BETTER = 1.25  # times what another program saves, from which on one is compiled
 
@@ -366,8 +380,8 @@ _BETTER = 1.25  # times what another program saves, from which on one is compile
 def _settle(stage: Stage, trace: Trace) -> None:
     """The compile of a program has ended."""
     failed = stage.ready is not None and stage.ready.exception()
-    stage.ready = None
-    if not failed and stage.run is not None:
+    stage.ready, stage.seconds, again = None, float("inf"), stage.tried > 0
+    if not failed and not again and stage.run is not None:
         cause = f"{len(stage.reads) - 1} more reads followed this one the last times"
         size = len(stage.plan.lowered.steps)
         explain_compile(cause, trace.cur, stage.compiling, size, len(programs.programs))

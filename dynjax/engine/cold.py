@@ -27,7 +27,8 @@ from ..core.config import config
 from ..core.devices import jax_default
 from . import cache, explain
 from .batch import GAIN, LARGEST, Batched, NotWorthIt
-from .executor import POLICIES, Plan, compile_whole, flush, interpret, vectors
+from .executor import POLICIES, Plan, body_of, compile_whole, flush, interpret, vectors
+from .looped import Looped
 from .lower import Lowered
 from .parts import Dictionary, Part, Parted
 from .programs import Program, background, first_run, programs, quick_options
@@ -77,7 +78,8 @@ def _cold(
     if plan.parted is None:
         plan.parted = parted()
         if plan.parted is None:
-            whole = compile_whole(plan, donate, trace)
+            whole = _quickly(plan, donate, trace) if plan.brief else None
+            whole = whole or compile_whole(plan, donate, trace)
             if whole.seconds is None:
                 _wholes.append(whole)
             return whole
@@ -90,6 +92,43 @@ def _cold(
     if not config.background:
         return compile_whole(plan, donate, trace)
     return _in_background(plan, donate, trace, parts)
+
+
+def _quickly(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program | None:
+    """The whole as a program that is compiled quickly, and again once it has run often; None where
+    it is not little."""
+    lowered, home = plan.lowered, jax_default()
+    little = len(lowered.program) < _SHORTEST and all(
+        prod(aval.shape) <= LARGEST for kernel, _, _ in lowered.program for aval in kernel.out_avals
+    )
+    if not (little and config.background and home.type == "cpu" and lowered.leaves):
+        return None
+    if any(kind.device != home for kind in lowered.kinds):
+        return None
+
+    def make() -> Program:
+        whole, runs = compile_whole(plan, donate, trace, keep=False), 0
+        quick = jax.jit(
+            body_of(plan), donate_argnums=whole.donate, keep_unused=True,
+            compiler_options=quick_options(0),
+        )  # fmt: skip
+
+        def counted(*args: Any) -> Any:
+            nonlocal runs
+            runs += 1
+            if runs == _HOT_READ:
+                background().submit(improve)
+            return quick(*args)
+
+        def improve() -> None:
+            with jax.enable_x64(True), cache.persisting():
+                whole.run.lower(*_given(plan)).compile()
+            program.run = whole.run  # finds what was compiled
+
+        program = Program(counted, whole.donate)
+        return program
+
+    return programs.get(plan.key(donate), make)
 
 
 def _by_parts(plan: Plan, trace: Trace) -> Program:
@@ -158,10 +197,11 @@ def _program_of(part: Part, outputs: tuple[int, ...], step: Step) -> Program:
     cause = f"a part to be used again, {ops[0]} to {ops[-1]}" if ops[1:] else ops[0]
 
     def options() -> dict[str, Any] | None:
-        return quick_options() if step.kind.device.type == "cpu" and _small(part) else None
+        return quick_options(0) if step.kind.device.type == "cpu" and _small(part) else None
 
     key, make = (part, outputs), lambda: part.function(outputs)
-    return _noted(key, make, 0, cause, len(ops), step, options)
+    hot = _HOT_LOOP if isinstance(part, Looped) else _HOT
+    return _noted(key, make, 0, cause, len(ops), step, options, hot)
 
 
 def _small(part: Part) -> bool:
@@ -195,6 +235,7 @@ def _noted(
     size: int,
     step: Step,
     options_of: Callable[[], dict[str, Any] | None],
+    hot: int | None = None,
 ) -> Program:
     """A program that `explain` is told of when it is compiled, at its first run.
 
@@ -221,7 +262,7 @@ def _noted(
         def counted(*args: Any) -> Any:
             nonlocal runs
             runs += 1
-            if runs == _HOT:
+            if runs == (hot or _HOT):
                 program.run = run
                 if config.background:
                     given = [(a.shape, a.dtype) for a in args]
@@ -235,6 +276,8 @@ def _noted(
 
 
 _HOT = 1000  # runs after which what it costs to compile is little
+_HOT_READ = 64  # those of what a read waits for
+_HOT_LOOP = 16  # those of a loop, which runs what is in it many times
 
 
 def _improve(
@@ -290,16 +333,21 @@ def _in_background(plan: Plan, donate: tuple[int, ...], trace: Trace, parts: Pro
 
 def _compile(program: Program, plan: Plan) -> None:
     """Compile ahead of the first run, for whatever arrays of the right types will come."""
-    lowered = plan.lowered
-    given = []
-    for kind in lowered.kinds:
-        home = None if kind.device == jax_default() else SingleDeviceSharding(kind.device.jax)
-        given.append(jax.ShapeDtypeStruct(kind.shape, kind.dtype.np, sharding=home))
-    given += vectors([0.0] * len(lowered.floats), [0] * len(lowered.ints))
+    given = _given(plan)
     began = time.perf_counter()
     with jax.enable_x64(True), cache.persisting():
         program.run = program.run.lower(*given).compile()
     program.seconds = time.perf_counter() - began
+
+
+def _given(plan: Plan) -> list[Any]:
+    """Shapes and types of what the program of a plan takes."""
+    lowered = plan.lowered
+    given: list[Any] = []
+    for kind in lowered.kinds:
+        home = None if kind.device == jax_default() else SingleDeviceSharding(kind.device.jax)
+        given.append(jax.ShapeDtypeStruct(kind.shape, kind.dtype.np, sharding=home))
+    return given + vectors([0.0] * len(lowered.floats), [0] * len(lowered.ints))
 
 
 class batching:

@@ -60,16 +60,17 @@ class Plan:
 
     Attributes:
         number: tells plans apart, also from those that are gone.
+        brief: whether a read waits for it, so that it had better be compiled quickly.
     """
 
     __slots__ = (
         "number", "lowered", "aliasable", "programs", "vectors", "policy", "joined",
-        "places", "homes", "alone", "outputs", "parted", "parted_runs", "_whole", "wanted",
+        "places", "homes", "alone", "outputs", "parted", "parted_runs", "_whole", "wanted", "brief",
     )  # fmt: skip
 
     def __init__(self, lowered: Lowered, wanted: Sequence[int], join: bool = True) -> None:
         self.number = next(_plans)
-        self.wanted = tuple(wanted)
+        self.wanted, self.brief = tuple(wanted), False
         self.lowered = lowered
         self._whole: Lowered | None = None
         self.policy = self._policy()
@@ -143,8 +144,11 @@ class Plan:
         return self.lowered.key, self.usable(donate), self.joined
 
 
-def flush() -> None:
+def flush(reading: bool = False) -> None:
     """Run everything recorded on this thread; returns when it is dispatched, not when it is done.
+
+    Args:
+        reading: whether somebody waits for a value.
 
     Raises:
         RuntimeError: an operation failed when run; names it and the line that recorded it.
@@ -166,7 +170,7 @@ def flush() -> None:
         live = [v for v in trace.vals if getrefcount(v) > _DEAD_RESULT and v.array is None]
     held = None
     if live:
-        _run(trace, live)
+        _run(trace, live, reading)
     _close(trace)
 
 
@@ -195,7 +199,7 @@ def materialize(value: Value) -> Any:
             if trace.capture is not None:
                 trace.capture.observe()
             if not read(state.trace, value):
-                flush()
+                flush(reading=True)
         elif type(trace) is Pack:
             array = trace.take(value.idx)
             if array is not None:  # else another thread has it and is about to store it
@@ -236,7 +240,7 @@ def remember(step: Step, key: Hashable, plan: Plan) -> None:
             step.programs.pop(next(iter(step.programs)))
 
 
-def _run(trace: Trace, live: list[Value]) -> None:
+def _run(trace: Trace, live: list[Value], reading: bool) -> None:
     step, computed = trace.cur, trace.computed
     wanted = [v.idx for v in live]
     key = (config.policy, computed and (computed.plan.number,), *wanted)
@@ -244,6 +248,7 @@ def _run(trace: Trace, live: list[Value]) -> None:
     if plan is None:
         with Unhurried():
             plan = Plan(lowered_after(trace, path_of(step), wanted), wanted)
+            plan.brief = reading
         remember(step, key, plan)
     leaves = list(trace.leaves)
     n = len(leaves)
@@ -288,7 +293,7 @@ def _run_plainly(
     if any(a is None for a in arrays):
         salvage(trace, live, leaves, None)
     else:
-        call(Program(_body(plan), (), 0.0), plan, arrays, trace, trace.numbers, live)
+        call(Program(body_of(plan), (), 0.0), plan, arrays, trace, trace.numbers, live)
 
 
 def _prepared(
@@ -391,7 +396,7 @@ def numbers_of(lowered: Lowered, packed: Sequence[Any]) -> tuple[Any, Any]:
     return next(given) if lowered.floats else (), next(given) if lowered.ints else ()
 
 
-def _body(plan: Plan) -> Callable[..., list]:
+def body_of(plan: Plan) -> Callable[..., list]:
     lowered = plan.lowered
     n = len(lowered.leaves)
 
@@ -412,7 +417,7 @@ def compile_whole(plan: Plan, donate: tuple[int, ...], trace: Trace, keep: bool 
         home = _made_on(lowered)
         if not lowered.leaves and home is not None and home != jax_default():
             place["out_shardings"] = jax.sharding.SingleDeviceSharding(home.jax)
-        run = jax.jit(_body(plan), donate_argnums=plan.usable(donate), keep_unused=True, **place)
+        run = jax.jit(body_of(plan), donate_argnums=plan.usable(donate), keep_unused=True, **place)
         return Program(run, plan.usable(donate))
 
     return programs.get(plan.key(donate), make) if keep else make()

@@ -1,9 +1,9 @@
 """Reads of values in the middle of a graph, after which the trace stays open.
 
 `while change > tolerance:` reads a value at every iteration, and the graph leads on from there.
-Such a trace is not closed (see `resume`), and reads that came next before are run ahead (see `ahead`).
-Whether a graph leads on is learnt: the first time a trace is closed by its read, and what comes
-after tells.
+Such a trace is not closed (see `resume`), and reads that came next before are run ahead (see
+`ahead`). Whether a graph leads on is learnt: the first time a trace is closed by its read, and what
+comes after tells.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Read(Plan):
         self.forecast = ahead.Forecast()
         self.lengths: deque[int] = deque(maxlen=16)
         self.seconds, self.runs = float("inf"), 0
-        self.led = 0
+        self.led, self.brief = 0, True
         if computed is not None:
             n = len(trace.leaves)
             leads_on = graph is not None and graph[1] or any(k >= n for k in self.lowered.leaves)
