@@ -37,8 +37,8 @@ from .value import Value
 owned: Callable[[Any], Value | None] = lambda owner: None  # noqa: E731
 
 _set_array = Value.array.__set__
-_SEEN = 2  # times that what followed is known to have come with the same inputs
-_KNOWN = 4  # traces through a read that are known before a program starts from it
+_SEEN = 2  # times in a row that what is foreseen came with the same inputs
+_KNOWN = 6  # traces through a read that are known before a program starts from it
 _SMALL_READ = 1e-3  # seconds of a read by itself, below which most of it is taken for waiting
 _LONGEST = 512  # operations of a program
 _SMALL = 1024  # elements of a leaf that a forecast may hold on to
@@ -338,7 +338,7 @@ def _stage(trace: Trace, plan: Any, new: bool) -> Stage | None:
     reads = [plan]
     while len(reads) <= max(plan.lengths):
         read = reads[-1].forecast.follows
-        if read is None or read.step is None or read.forecast.steady < _SEEN:
+        if read is None or read.step is None or read.forecast.steady < 1:
             break
         if any(source is None for source in read.forecast.leaves):
             break
@@ -351,7 +351,7 @@ def _stage(trace: Trace, plan: Any, new: bool) -> Stage | None:
         n = len(stage.reads)
         if stage.run is None or any(a is not b for a, b in zip(stage.reads, reads)):
             continue
-        if stage.tried >= _TRIALS:
+        if stage.tried >= _TRIALS and not stage.quick:
             cost = max(stage.seconds - plan.seconds, 0.0) / (n - 1)
         own = _gain(plan.lengths, stage.reads, n - 1, cost)
         if own > gain:
@@ -372,7 +372,7 @@ def _stage(trace: Trace, plan: Any, new: bool) -> Stage | None:
     return chosen
 
 
-_HOT = 32  # runs after which a program is compiled with all optimisation
+_HOT = 16  # runs after which a program is compiled with all optimisation
 _TRIALS = 8  # runs after which it is believed what a program takes
 _BETTER = 1.25  # times what another program saves, from which on one is compiled
 

@@ -9,10 +9,11 @@ over when it is ready: never more than about twice the better choice in hindsigh
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import warnings
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from math import prod
@@ -28,6 +29,7 @@ from ..core.devices import jax_default
 from . import cache, explain
 from .batch import GAIN, LARGEST, Batched, NotWorthIt
 from .executor import POLICIES, Plan, body_of, compile_whole, flush, interpret, vectors
+from .fusion import Fused, NotOfAnyLength
 from .looped import Looped
 from .lower import Lowered
 from .parts import Dictionary, Part, Parted
@@ -39,8 +41,8 @@ _WORTH = 0.6  # parts are worth it where this share of the kernels, or less, is 
 _CALL = 25e-6  # seconds that a call of a part costs
 _COMPILE = 4e-3  # seconds a kernel that compiling whole costs
 _TRIES = 3  # stretches between parts with a kernel, past which it runs alone between parts
-_OFTEN = 4  # runs among the last eight from which on a trace counts as one that stays
-_recent: deque[int] = deque(maxlen=8)
+_OFTEN = 12  # runs among the last 24 from which on a trace counts as one that stays
+_recent: deque[int] = deque(maxlen=24)
 _wholes: deque[Program] = deque(maxlen=4)  # the last that were compiled before anything else ran
 
 _dictionary = Dictionary()
@@ -121,8 +123,7 @@ def _quickly(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program | Non
             return quick(*args)
 
         def improve() -> None:
-            with jax.enable_x64(True), cache.persisting():
-                whole.run.lower(*_given(plan)).compile()
+            _compile_for(whole, _given(plan))
             program.run = whole.run  # finds what was compiled
 
         program = Program(counted, whole.donate)
@@ -134,7 +135,9 @@ def _quickly(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program | Non
 def _by_parts(plan: Plan, trace: Trace) -> Program:
     """A program of calls, for one run."""
     run = plan.parted.run
-    if type(plan.parted) is Batched:
+    if type(plan.parted) is Parted and config.background:
+        run = _fused(plan, plan.parted, trace) or run
+    elif type(plan.parted) is Batched:
 
         def run(*args: Any) -> list[Any]:
             try:
@@ -144,6 +147,83 @@ def _by_parts(plan: Plan, trace: Trace) -> Program:
                 return interpret(plan, (), trace).run(*args)
 
     return Program(run, (), 0.0, left=1, joined=False)
+
+
+class _Fusion:
+    """Calls of any length that are to be one program.
+
+    Attributes:
+        runs: how often they ran as calls.
+        program: they as one.
+        future: its compile; None before, and when it was told of.
+    """
+
+    __slots__ = ("runs", "program", "future")
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.program: Program | None = None
+        self.future: Future | None = None
+
+
+_fusions: OrderedDict[Hashable, _Fusion] = OrderedDict()
+_FUSED = 8  # runs as calls, of whatever length, after which they are compiled as one program
+_MOST_FUSIONS = 64
+
+
+def _fused(plan: Plan, parted: Parted, trace: Trace) -> Callable[..., list[Any]] | None:
+    """A trace with loops as one call, if the program for it is ready."""
+    fused = parted.fused
+    if fused is None:
+        fused = parted.fused = False
+        home = jax_default()
+        if all(kind.device == home for kind in plan.whole.kinds):
+            with contextlib.suppress(NotOfAnyLength):
+                fused = parted.fused = Fused(
+                    parted.pieces,
+                    parted.uses,
+                    parted.results,
+                    plan.whole.avals()[: parted.n_leaves],
+                )
+    if not fused:
+        return None
+    fusion = _fusions.get(fused.key)
+    if fusion is None:
+        fusion = _fusions[fused.key] = _Fusion()
+        if len(_fusions) > _MOST_FUSIONS:
+            _fusions.popitem(last=False)
+    fusion.runs += 1
+    if fusion.program is None:
+        if fusion.runs == _FUSED:
+            program = fusion.program = Program(jax.jit(fused.function(), keep_unused=True))
+            fusion.future = background().submit(_compile_for, program, fused.given)
+        return None
+    program = fusion.program
+    if fusion.future is not None:
+        if not fusion.future.done():
+            return None
+        failed = fusion.future.exception() is not None
+        fusion.future = None
+        if not failed:
+            cause = "parts and loops that recur, as one program for any length"
+            size = len(plan.whole.program)
+            explain.note(cause, trace.cur, program.seconds or 0.0, size, len(programs.programs))
+    if program.seconds is None:
+        return None
+
+    def run(*args: Any) -> list[Any]:
+        with jax.enable_x64(True):
+            return program.run(*fused.arguments(args, *parted.numbers(args)))
+
+    return run
+
+
+def _compile_for(program: Program, given: Sequence[Any]) -> None:
+    """Compile a program for arguments of these shapes and types; its run finds what was made."""
+    began = time.perf_counter()
+    with jax.enable_x64(True), cache.persisting():
+        program.run.lower(*given).compile()
+    program.seconds = time.perf_counter() - began
 
 
 def _batched(lowered: Lowered, gain: float = GAIN) -> Batched | None:
