@@ -68,6 +68,12 @@ class Forecast:
         self.steady = 0
         self.stages: dict[int, Stage] = {}
 
+    def sure(self) -> bool:
+        """Whether what the read takes can be foreseen."""
+        if not (self.leaves or self.numbers):
+            return True
+        return self.steady >= _SEEN and None not in self.leaves
+
 
 class Stage:
     """A program of a read and those that follow it.
@@ -77,10 +83,13 @@ class Stage:
         plan: what is computed.
         groups: the results that leave as the rows of one array, for every such array.
         alone: those that leave as they are.
-        seconds: the least that it took.
         where: of every index, the array that it leaves in, and its row; None for all of it.
         ready: its compile in the background, then None.
         run: the program; None until it is compiled, or where it can't be.
+        seconds: the least that it took; compiling: what its compile did.
+        quick: whether it was compiled without optimisation.
+        tried: how often it ran.
+        spent, used: the account: reads that it computed, and those that came as foreseen.
     """
 
     __slots__ = (
@@ -91,7 +100,7 @@ class Stage:
         "where",
         "ready",
         "run",
-        "seconds", "compiling", "tried", "quick",
+        "seconds", "compiling", "tried", "quick", "spent", "used",
     )  # fmt: skip
 
     def __init__(self, trace: Trace, reads: Sequence[Any]) -> None:
@@ -107,6 +116,7 @@ class Stage:
         self.run: Any = None
         self.seconds = float("inf")
         self.compiling, self.tried, self.quick = 0.0, 0, False
+        self.spent = self.used = 0.0
         self.ready: Future | None = None
         home = jax_default()
         if len(lowered.program) > _LONGEST or any(k.device != home for k in lowered.kinds):
@@ -209,6 +219,7 @@ def take(trace: Trace, plan: Any, values: Sequence[Value]) -> bool:
         )
         if same and _as_foreseen(trace, found.leaves[at - 1], found.numbers[at - 1]):
             found.at = at + 1
+            stage.used += 1
             found.hand_out(plan, values)
             return True
     return False
@@ -307,6 +318,9 @@ def run(trace: Trace, plan: Any, values: Sequence[Value]) -> bool:
         return False
     stage.seconds = min(stage.seconds, time.perf_counter() - began)
     stage.tried += 1
+    stage.spent += len(stage.reads) - 1
+    if stage.spent > _FORGOTTEN:
+        stage.spent, stage.used = stage.spent / 2, stage.used / 2
     if stage.quick and stage.tried >= _HOT and stage.ready is None:
         stage.improve()
     found = Ahead(stage, results, foreseen)
@@ -338,9 +352,7 @@ def _stage(trace: Trace, plan: Any, new: bool) -> Stage | None:
     reads = [plan]
     while len(reads) <= max(plan.lengths):
         read = reads[-1].forecast.follows
-        if read is None or read.step is None or read.forecast.steady < 1:
-            break
-        if any(source is None for source in read.forecast.leaves):
+        if read is None or read.step is None or not read.forecast.sure():
             break
         reads.append(read)
     stages = plan.forecast.stages
@@ -349,6 +361,9 @@ def _stage(trace: Trace, plan: Any, new: bool) -> Stage | None:
         if stage.ready is not None and stage.ready.done():
             _settle(stage, trace)
         n = len(stage.reads)
+        if stage.tried >= _TRIALS and stage.used * _WASTE < stage.spent:
+            stage.spent -= n / _AGAIN
+            continue
         if stage.run is None or any(a is not b for a, b in zip(stage.reads, reads)):
             continue
         if stage.tried >= _TRIALS and not stage.quick:
@@ -373,6 +388,9 @@ def _stage(trace: Trace, plan: Any, new: bool) -> Stage | None:
 
 
 _HOT = 16  # runs after which a program is compiled with all optimisation
+_WASTE = 2.0  # times what is used of what was run ahead, up to which it goes on
+_AGAIN = 16  # times that a program which was wasted is passed over before it is tried again
+_FORGOTTEN = 500.0  # reads run ahead, of which half are forgotten
 _TRIALS = 8  # runs after which it is believed what a program takes
 _BETTER = 1.25  # times what another program saves, from which on one is compiled
 
