@@ -41,8 +41,8 @@ _WORTH = 0.6  # parts are worth it where this share of the kernels, or less, is 
 _CALL = 25e-6  # seconds that a call of a part costs
 _COMPILE = 4e-3  # seconds a kernel that compiling whole costs
 _TRIES = 3  # stretches between parts with a kernel, past which it runs alone between parts
-_OFTEN = 12  # runs among the last 24 from which on a trace counts as one that stays
-_recent: deque[int] = deque(maxlen=24)
+_OFTEN = 8  # runs among the last 16 from which on a trace counts as one that stays
+_recent: deque[int] = deque(maxlen=16)
 _wholes: deque[Program] = deque(maxlen=4)  # the last that were compiled before anything else ran
 
 _dictionary = Dictionary()

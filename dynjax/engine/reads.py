@@ -27,6 +27,7 @@ from .trace import Step, Trace, path_of, state
 from .value import Value
 
 _DEAD_RESULT = 3  # trace.vals, the loop variable, getrefcount's argument
+_SURE = 4  # the most that is known for a graph that leads on
 _MOST = 64  # reads of one trace
 _HELD = 1 << 24  # bytes that an open trace may hold
 
@@ -36,7 +37,9 @@ class Read(Plan):
 
     Attributes:
         step: where the trace stands then; None where none like it would come there.
-        led: above zero, the graph leads on, and the trace stays open; below, it does not.
+        led: how often what came next went on from there, less how often it did not, of late; the
+            trace stays open above zero.
+        apart: whether it does not go on from what the trace has computed.
         size: bytes of what it computes.
         after: the read before it, if that left the trace open.
         forecast: see `ahead.Forecast`.
@@ -45,7 +48,7 @@ class Read(Plan):
         runs: how often it ran by itself.
     """
 
-    __slots__ = ("step", "led", "size", "after", "forecast", "lengths", "seconds", "runs")
+    __slots__ = ("step", "led", "apart", "size", "after", "forecast", "lengths", "seconds", "runs")
 
     def __init__(self, trace: Trace, live: tuple[int, ...]) -> None:
         path, computed = path_of(trace.cur), trace.computed
@@ -59,12 +62,11 @@ class Read(Plan):
         self.lengths: deque[int] = deque(maxlen=16)
         self.seconds, self.runs = float("inf"), 0
         self.led, self.brief = 0, True
+        self.apart = False
         if computed is not None:
             n = len(trace.leaves)
-            leads_on = graph is not None and graph[1] or any(k >= n for k in self.lowered.leaves)
-            self.led = 1 if leads_on else -1
-            if not leads_on:
-                computed.plan.led -= 2
+            self.apart = not (graph and graph[1] or any(k >= n for k in self.lowered.leaves))
+            self.led = 1
 
 
 def read(trace: Trace, value: Value) -> bool:
@@ -76,7 +78,7 @@ def read(trace: Trace, value: Value) -> bool:
     if last is not None:
         state.read = None
         if not last[1].isdisjoint(map(id, trace.leaves)):
-            last[0].led += 1
+            last[0].led = min(last[0].led + 1, _SURE)
     if (
         trace.parent is not None or trace.python or trace.nodes is not None or trace.freed
         or trace.trie.eager or config.policy == "interpret"
@@ -92,9 +94,11 @@ def read(trace: Trace, value: Value) -> bool:
         with Unhurried():
             plan = Read(trace, tuple(indices))
         remember(trace.cur, key, plan)
-    if plan.led <= 0:
-        if plan.led == 0:
-            state.read = plan, set(map(id, live))
+    if computed is not None:
+        before = computed.plan
+        before.led = before.led - 1 if plan.apart else min(before.led + 1, _SURE)
+    if plan.apart or plan.led <= 0:
+        state.read = plan, set(map(id, live))
         return False
     if value not in live or plan.size + (computed.size if computed else 0) > _HELD:
         return False
