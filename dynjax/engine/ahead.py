@@ -19,7 +19,6 @@ from math import prod
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..core.config import config
@@ -27,7 +26,7 @@ from ..core.devices import jax_default
 from . import cache
 from .executor import Plan, numbers_of, plain, unusual, vectors
 from .explain import note as explain_compile
-from .kernel import evaluate
+from .loops import chains, values_looped
 from .programs import background, programs, quick_options
 from .resume import lowered_after
 from .trace import Trace, path_of
@@ -42,8 +41,8 @@ _KNOWN = 6  # traces through a read that are known before a program starts from 
 _SMALL_READ = 1e-3  # seconds of a read by itself, below which most of it is taken for waiting
 _LONGEST = 512  # operations of a program
 _SMALL = 1024  # elements of a leaf that a forecast may hold on to
-_STACKED = 1 << 20  # bytes that may stay for one row of them
-_FEWEST = 3  # arrays that leave as one
+_STACKED = 1 << 16  # bytes of a value, up to which all of its loop may stay for it
+_FEWEST = 4  # repetitions of a loop
 _STAGES = 4  # programs that start from one read
 
 
@@ -81,26 +80,21 @@ class Stage:
     Attributes:
         reads: they, in order.
         plan: what is computed.
-        groups: the results that leave as the rows of one array, for every such array.
-        alone: those that leave as they are.
+        loops: the loops in it.
+        stacks: the arrays that leave as what a loop computed in all its repetitions, by the first
+            place of the loop and the number of the result.
+        alone: the places that leave as they are.
         where: of every index, the array that it leaves in, and its row; None for all of it.
         ready: its compile in the background, then None.
         run: the program; None until it is compiled, or where it can't be.
         seconds: the least that it took; compiling: what its compile did.
-        quick: whether it was compiled without optimisation.
         tried: how often it ran.
         spent, used: the account: reads that it computed, and those that came as foreseen.
     """
 
     __slots__ = (
-        "reads",
-        "plan",
-        "groups",
-        "alone",
-        "where",
-        "ready",
-        "run",
-        "seconds", "compiling", "tried", "quick", "spent", "used",
+        "reads", "plan", "loops", "stacks", "alone", "where", "ready", "run", "seconds",
+        "compiling", "tried", "spent", "used",
     )  # fmt: skip
 
     def __init__(self, trace: Trace, reads: Sequence[Any]) -> None:
@@ -108,42 +102,53 @@ class Stage:
         wanted = [idx for read in reads for idx in read.wanted]
         lowered = lowered_after(trace, path_of(reads[-1].step), wanted)
         self.plan = Plan(lowered, wanted, join=False)
-        self.groups = _stacked(lowered)
-        inside = {k: (j, r) for j, group in enumerate(self.groups) for r, k in enumerate(group)}
-        self.alone = [k for k in range(len(lowered.results)) if k not in inside]
-        inside.update((k, (len(self.groups) + j, None)) for j, k in enumerate(self.alone))
-        self.where = {i: inside[k] for i, k in zip(wanted, lowered.outputs, strict=True)}
+        self.loops = chains(lowered.program, len(lowered.leaves), _FEWEST)
+        stacks: dict[tuple[int, int], int] = {}
+        alone: dict[int, int] = {}
+        found: list[tuple[bool, int, Any]] = []
+        for k in lowered.outputs:
+            place, loop = lowered.results[k], None
+            if _as_rows(lowered.out_avals[k]):
+                loop = next((x for x in self.loops if x.first <= place < x.end), None)
+            if loop is None:
+                found.append((False, alone.setdefault(place, len(alone)), None))
+            else:
+                row, result = divmod(place - loop.first, loop.size)
+                number = stacks.setdefault((loop.first, result), len(stacks))
+                found.append((True, number, row))
+        self.stacks, self.alone = list(stacks), list(alone)
+        self.where = {
+            i: (number if inside else len(stacks) + number, row)
+            for i, (inside, number, row) in zip(wanted, found, strict=True)
+        }
         self.run: Any = None
-        self.seconds = float("inf")
-        self.compiling, self.tried, self.quick = 0.0, 0, False
+        self.seconds, self.compiling, self.tried = float("inf"), 0.0, 0
         self.spent = self.used = 0.0
         self.ready: Future | None = None
         home = jax_default()
         if len(lowered.program) > _LONGEST or any(k.device != home for k in lowered.kinds):
             return
         if config.background:
-            self.ready = background().submit(self.compile, quick_options(0))
+            self.ready = background().submit(self.compile)
         else:
-            self.compile(None)
+            self.compile()
 
-    def compile(self, options: dict[str, Any] | None) -> None:
-        """Compile the program, unless running it could be noticed.
-
-        Args:
-            options: for XLA.
-        """
-        lowered = self.plan.lowered
+    def compile(self) -> None:
+        """Compile the program, unless running it could be noticed."""
+        lowered, loops = self.plan.lowered, self.loops
         n = len(lowered.leaves)
 
         def dynjax_ahead(*args: Any) -> list[Any]:
             with jax.enable_x64(True):
-                env = evaluate(lowered.program, args[:n], *numbers_of(lowered, args[n:]))
-                results = [env[r] for r in lowered.results]
-                stacks = [jnp.stack([results[k] for k in group]) for group in self.groups]
-                return stacks + [results[k] for k in self.alone]
+                value, stacks = values_looped(
+                    lowered.program, loops, lowered.results, args[:n],
+                    *numbers_of(lowered, args[n:]),
+                )  # fmt: skip
+                return [stacks[key] for key in self.stacks] + [value(p) for p in self.alone]
 
         given = [jax.ShapeDtypeStruct(k.shape, k.dtype.np) for k in lowered.kinds]
         given += vectors([0.0] * len(lowered.floats), [0] * len(lowered.ints))
+        options = quick_options(1) if jax_default().type == "cpu" and loops else None
         began = time.perf_counter()
         with jax.enable_x64(True), cache.persisting():
             run = jax.jit(dynjax_ahead, keep_unused=True, compiler_options=options)
@@ -152,30 +157,16 @@ class Stage:
                 return
             traced.lower().compile()
         self.compiling = time.perf_counter() - began
-        self.quick = options is not None
         self.run = run  # finds what was compiled
 
-    def improve(self) -> None:
-        """Compile it again, with all optimisation, as it is run often."""
-        self.quick = False
-        self.ready = background().submit(self.compile, None)
 
-
-def _stacked(lowered: Any) -> list[list[int]]:
-    """Which results leave as rows: small ones, many of a kind, where the host can look at them.
+def _as_rows(aval: Any) -> bool:
+    """Whether values of a kind leave as rows of one array, at which the host looks.
 
     Not 64-bit ones: as rows they are NumPy's, and JAX makes 32-bit arrays of such.
     """
-    groups: dict[Any, list[int]] = {}
-    if all(kind.device.type == "cpu" for kind in lowered.kinds):
-        for k, aval in enumerate(lowered.out_avals):
-            if lowered.origins[k] is not None and aval.dtype.itemsize < 8:
-                groups.setdefault((aval.shape, aval.dtype), []).append(k)
-    return [
-        group
-        for (shape, dtype), group in groups.items()
-        if len(group) >= _FEWEST and len(group) * prod(shape) * dtype.itemsize <= _STACKED
-    ]
+    size = prod(aval.shape) * aval.dtype.itemsize
+    return jax_default().type == "cpu" and aval.dtype.itemsize < 8 and size <= _STACKED
 
 
 class Ahead:
@@ -311,8 +302,8 @@ def run(trace: Trace, plan: Any, values: Sequence[Value]) -> bool:
     try:
         with jax.enable_x64(True):
             results = stage.run(*arrays)
-        stacks = list(map(np.asarray, results[: len(stage.groups)]))
-        results = stacks + jax.block_until_ready(results[len(stage.groups) :])
+        stacks = list(map(np.asarray, results[: len(stage.stacks)]))
+        results = stacks + jax.block_until_ready(results[len(stage.stacks) :])
     except Exception:  # whether that would ever have been reached is not known
         stage.run = None
         return False
@@ -321,8 +312,6 @@ def run(trace: Trace, plan: Any, values: Sequence[Value]) -> bool:
     stage.spent += len(stage.reads) - 1
     if stage.spent > _FORGOTTEN:
         stage.spent, stage.used = stage.spent / 2, stage.used / 2
-    if stage.quick and stage.tried >= _HOT and stage.ready is None:
-        stage.improve()
     found = Ahead(stage, results, foreseen)
     found.hand_out(plan, values)
     trace.ahead = found
@@ -366,7 +355,7 @@ def _stage(trace: Trace, plan: Any, new: bool) -> Stage | None:
             continue
         if stage.run is None or any(a is not b for a, b in zip(stage.reads, reads)):
             continue
-        if stage.tried >= _TRIALS and not stage.quick:
+        if stage.tried >= _TRIALS:
             cost = max(stage.seconds - plan.seconds, 0.0) / (n - 1)
         own = _gain(plan.lengths, stage.reads, n - 1, cost)
         if own > gain:
@@ -387,7 +376,6 @@ def _stage(trace: Trace, plan: Any, new: bool) -> Stage | None:
     return chosen
 
 
-_HOT = 16  # runs after which a program is compiled with all optimisation
 _WASTE = 2.0  # times what is used of what was run ahead, up to which it goes on
 _AGAIN = 16  # times that a program which was wasted is passed over before it is tried again
 _FORGOTTEN = 500.0  # reads run ahead, of which half are forgotten
@@ -398,8 +386,8 @@ _BETTER = 1.25  # times what another program saves, from which on one is compile
 def _settle(stage: Stage, trace: Trace) -> None:
     """The compile of a program has ended."""
     failed = stage.ready is not None and stage.ready.exception()
-    stage.ready, stage.seconds, again = None, float("inf"), stage.tried > 0
-    if not failed and not again and stage.run is not None:
+    stage.ready = None
+    if not failed and stage.run is not None:
         cause = f"{len(stage.reads) - 1} more reads followed this one the last times"
         size = len(stage.plan.lowered.steps)
         explain_compile(cause, trace.cur, stage.compiling, size, len(programs.programs))

@@ -195,7 +195,9 @@ def _fused(plan: Plan, parted: Parted, trace: Trace) -> Callable[..., list[Any]]
     fusion.runs += 1
     if fusion.program is None:
         if fusion.runs == _FUSED:
-            program = fusion.program = Program(jax.jit(fused.function(), keep_unused=True))
+            options = quick_options(1) if jax_default().type == "cpu" else None
+            run = jax.jit(fused.function(), keep_unused=True, compiler_options=options)
+            program = fusion.program = Program(run)
             fusion.future = background().submit(_compile_for, program, fused.given)
         return None
     program = fusion.program
@@ -206,7 +208,7 @@ def _fused(plan: Plan, parted: Parted, trace: Trace) -> Callable[..., list[Any]]
         fusion.future = None
         if not failed:
             cause = "parts and loops that recur, as one program for any length"
-            size = len(plan.whole.program)
+            size = sum([len(part.ops) for part, _ in parted.pieces])
             explain.note(cause, trace.cur, program.seconds or 0.0, size, len(programs.programs))
     if program.seconds is None:
         return None
@@ -357,7 +359,7 @@ def _noted(
 
 _HOT = 1000  # runs after which what it costs to compile is little
 _HOT_READ = 64  # those of what a read waits for
-_HOT_LOOP = 16  # those of a loop, which runs what is in it many times
+_HOT_LOOP = 256  # those of a loop, which runs what is in it many times
 
 
 def _improve(
