@@ -37,7 +37,7 @@ owned: Callable[[Any], Value | None] = lambda owner: None  # noqa: E731
 
 _set_array = Value.array.__set__
 _SEEN = 2  # times in a row that what is foreseen came with the same inputs
-_KNOWN = 6  # traces through a read that are known before a program starts from it
+_KNOWN = 8  # traces through a read that are known before a program starts from it
 _SMALL_READ = 1e-3  # seconds of a read by itself, below which most of it is taken for waiting
 _LONGEST = 512  # operations of a program
 _SMALL = 1024  # elements of a leaf that a forecast may hold on to
@@ -366,7 +366,7 @@ def _stage(trace: Trace, plan: Any, new: bool) -> Stage | None:
         return chosen
     gains = [_gain(plan.lengths, reads, k, cost) for k in range(len(reads))]
     best = gains.index(max(gains))
-    if gains[best] > _BETTER * gain and reads[best].number not in stages:
+    if gains[best] > max(_BETTER * gain, _WORTH) and reads[best].number not in stages:
         if len(stages) >= _STAGES:
             stages.pop(next(iter(stages)))
         stages[reads[best].number] = stage = Stage(trace, reads[: best + 1])
@@ -380,6 +380,7 @@ _WASTE = 2.0  # times what is used of what was run ahead, up to which it goes on
 _AGAIN = 16  # times that a program which was wasted is passed over before it is tried again
 _FORGOTTEN = 500.0  # reads run ahead, of which half are forgotten
 _TRIALS = 8  # runs after which it is believed what a program takes
+_WORTH = 5e-3  # seconds to be saved in the last traces, for which a program is compiled
 _BETTER = 1.25  # times what another program saves, from which on one is compiled
 
 
