@@ -10,15 +10,18 @@ import pytest
 import dynjax
 from dynjax import nn
 from dynjax.core.config import config
-from dynjax.engine import ahead, reads
+from dynjax.engine import ahead, cold, reads
+from dynjax.engine.programs import background
 from dynjax.engine.trace import state
 from dynjax.interop.jax import from_function
 
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch):
-    """Compile where it is asked for, so that tests know what is ready."""
+    """Compile where it is asked for, and soon, so that tests know what is ready."""
     monkeypatch.setattr(config, "background", False)
+    monkeypatch.setattr(ahead, "_KNOWN", 4)
+    monkeypatch.setattr(ahead, "_WORTH", 0.0)
 
 
 @pytest.fixture
@@ -60,12 +63,10 @@ class Settling(nn.Module):
         return z
 
 
-def inputs(n, seed=0):
+def inputs(n, seed=0, size=4):
     rng = np.random.default_rng(seed)
-    return [
-        (np.float32(10 ** rng.uniform(-3, 0)) * rng.standard_normal((2, 4))).astype(np.float32)
-        for _ in range(n)
-    ]
+    scales = 10 ** rng.uniform(-3, 0, n)
+    return [(scale * rng.standard_normal((2, size))).astype(np.float32) for scale in scales]
 
 
 def trained(data, model_class=Settling, lr=0.05):
@@ -491,3 +492,26 @@ def test_losses_that_are_read_and_dropped_hold_nothing():
         assert loss.item() == pytest.approx(3 * np.sin(k), abs=1e-5)
         computed = state.trace.computed
         assert computed is None or computed.reads <= 2
+
+
+def test_parts_and_loops_are_one_program_for_any_length(monkeypatch):
+    monkeypatch.setattr(config, "background", True)
+    monkeypatch.setattr(cold, "_FUSED", 2)
+    data, model = inputs(30, 4, 6), lambda: Settling(6)
+    with dynjax.explain() as compiles:
+        first = trained(data, model)
+        background().submit(int).result()  # all that was asked for has been compiled
+        again = trained(data, model)
+    assert any("for any length" in compiled.cause for compiled in compiles)
+    same(first, again)
+    same(first, interpreted(monkeypatch, data, model))
+
+
+def test_a_program_that_can_not_be_compiled_ahead_is_not_heard_of(monkeypatch):
+    def fail(*args):
+        raise RuntimeError("no more memory")
+
+    monkeypatch.setattr(config, "background", True)
+    monkeypatch.setattr(ahead.Stage, "compile", fail)
+    data = inputs(20, 5)
+    same(trained(data), interpreted(monkeypatch, data))
