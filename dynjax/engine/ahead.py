@@ -27,7 +27,7 @@ from . import cache
 from .executor import Plan, numbers_of, plain, unusual, vectors
 from .explain import note as explain_compile
 from .loops import chains, values_looped
-from .programs import background, programs, quick_options
+from .programs import in_background, programs, quick_options
 from .resume import lowered_after
 from .trace import Trace, path_of
 from .value import Value
@@ -129,7 +129,7 @@ class Stage:
         if len(lowered.program) > _LONGEST or any(k.device != home for k in lowered.kinds):
             return
         if config.background:
-            self.ready = background().submit(self.compile)
+            self.ready = in_background(self.compile)
         else:
             self.compile()
 

@@ -33,7 +33,7 @@ from .fusion import Fused, NotOfAnyLength
 from .looped import Looped
 from .lower import Lowered
 from .parts import Dictionary, Part, Parted
-from .programs import Program, background, first_run, programs, quick_options
+from .programs import Program, first_run, in_background, programs, quick_options
 from .trace import Step, Trace
 
 _SHORTEST = 24  # kernels, below which a trace is compiled whole unless all its parts are at hand
@@ -93,7 +93,7 @@ def _cold(
         return parts
     if not config.background:
         return compile_whole(plan, donate, trace)
-    return _in_background(plan, donate, trace, parts)
+    return _meanwhile(plan, donate, trace, parts)
 
 
 def _quickly(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program | None:
@@ -119,7 +119,7 @@ def _quickly(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program | Non
             nonlocal runs
             runs += 1
             if runs == _HOT_READ:
-                background().submit(improve)
+                in_background(improve)
             return quick(*args)
 
         def improve() -> None:
@@ -195,10 +195,8 @@ def _fused(plan: Plan, parted: Parted, trace: Trace) -> Callable[..., list[Any]]
     fusion.runs += 1
     if fusion.program is None:
         if fusion.runs == _FUSED:
-            options = quick_options(1) if jax_default().type == "cpu" else None
-            run = jax.jit(fused.function(), keep_unused=True, compiler_options=options)
-            program = fusion.program = Program(run)
-            fusion.future = background().submit(_compile_for, program, fused.given)
+            program = fusion.program = Program(parted.run)
+            fusion.future = in_background(_compile_fused, program, fused)
         return None
     program = fusion.program
     if fusion.future is not None:
@@ -218,6 +216,13 @@ def _fused(plan: Plan, parted: Parted, trace: Trace) -> Callable[..., list[Any]]
             return program.run(*fused.arguments(args, *parted.numbers(args)))
 
     return run
+
+
+def _compile_fused(program: Program, fused: Fused) -> None:
+    """Compile the calls of a trace as one program."""
+    options = quick_options(1) if jax_default().type == "cpu" else None
+    program.run = jax.jit(fused.function(), keep_unused=True, compiler_options=options)
+    _compile_for(program, fused.given)
 
 
 def _compile_for(program: Program, given: Sequence[Any]) -> None:
@@ -348,7 +353,7 @@ def _noted(
                 program.run = run
                 if config.background:
                     given = [(a.shape, a.dtype) for a in args]
-                    background().submit(_improve, program, body, donated, given)
+                    in_background(_improve, program, body, donated, given)
             return run(*args)
 
         program.run, program.jitted = first, run
@@ -383,7 +388,7 @@ class _Job(NamedTuple):
 _jobs: dict[Hashable, _Job] = {}
 
 
-def _in_background(plan: Plan, donate: tuple[int, ...], trace: Trace, parts: Program) -> Program:
+def _meanwhile(plan: Plan, donate: tuple[int, ...], trace: Trace, parts: Program) -> Program:
     """The whole program if its compile has ended; else `parts` for one more run."""
     key = plan.key(donate)
     job = _jobs.get(key)
@@ -393,7 +398,7 @@ def _in_background(plan: Plan, donate: tuple[int, ...], trace: Trace, parts: Pro
         whole = compile_whole(plan, donate, trace, keep=False)
         if len(_jobs) > 256:
             _jobs.clear()
-        _jobs[key] = _Job(whole, background().submit(_compile, whole, plan))
+        _jobs[key] = _Job(whole, in_background(_compile, whole, plan))
         return parts
     if not job.future.done():
         return parts

@@ -11,7 +11,7 @@ import dynjax
 from dynjax import nn
 from dynjax.core.config import config
 from dynjax.engine import ahead, cold, reads
-from dynjax.engine.programs import background
+from dynjax.engine.programs import in_background
 from dynjax.engine.trace import state
 from dynjax.interop.jax import from_function
 
@@ -500,7 +500,7 @@ def test_parts_and_loops_are_one_program_for_any_length(monkeypatch):
     data, model = inputs(30, 4, 6), lambda: Settling(6)
     with dynjax.explain() as compiles:
         first = trained(data, model)
-        background().submit(int).result()  # all that was asked for has been compiled
+        in_background(int).result()  # all that was asked for has been compiled
         again = trained(data, model)
     assert any("for any length" in compiled.cause for compiled in compiles)
     same(first, again)

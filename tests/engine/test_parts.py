@@ -13,7 +13,7 @@ from dynjax.core.config import config
 from dynjax.engine import cold
 from dynjax.engine.lower import lower
 from dynjax.engine.parts import Dictionary, Parted, recurring
-from dynjax.engine.programs import background
+from dynjax.engine.programs import in_background
 from dynjax.engine.trace import state
 
 
@@ -164,7 +164,7 @@ def test_a_compile_that_fails_in_the_background_is_told_once(monkeypatch):
     monkeypatch.setattr(cold, "_compile", fail)
     with pytest.warns(RuntimeWarning, match="no more memory") as warned:
         trained([17] * 8, "auto")
-        background().submit(int).result()  # what was asked before it has failed by now
+        in_background(int).result()  # what was asked before it has failed by now
         losses, _ = trained([17] * 8, "auto")
     assert len([w for w in warned if "no more memory" in str(w.message)]) == 1
     assert len(losses) == 8
