@@ -167,7 +167,7 @@ class _Fusion:
 
 
 _fusions: OrderedDict[Hashable, _Fusion] = OrderedDict()
-_FUSED = 16  # runs as calls, of whatever length, after which they are compiled as one program
+_FUSED = 32  # runs as calls, of whatever length, after which they are compiled as one program
 _MOST_FUSIONS = 64
 
 
