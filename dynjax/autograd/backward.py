@@ -441,6 +441,9 @@ def _replay(roots: Sequence[Tensor], grads: Sequence[Tensor | None], keep: bool)
         return False
     for t in roots:
         if t._v.trace is not trace:
+            if state.read is not None:  # its graph was walked: better not to close it there
+                state.read[0].led += 1
+                state.read = None
             return False
     nodes = trace.nodes
     if nodes:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..core.hooks import RemovableHandle
-from ..engine import executor
+from ..engine import ahead, executor
 from ..engine.frames import Place, Source, source_of
 from ..engine.kernel import Kernel
 from ..engine.trace import Step, Trace, path_of, state
@@ -391,4 +391,14 @@ def keep_tape(trace: Trace, live: list[Value]) -> bool:
     return True
 
 
+def _owned(owner: Any) -> Value | None:
+    """The value that the tensor of a leaf has, unless it is to be derived anew."""
+    tensor = owner()
+    if tensor is None:
+        return None
+    alias = tensor._alias
+    return tensor._v if alias is None or alias.seen == alias.storage.stamp else None
+
+
 executor.keep_tape = keep_tape
+ahead.owned = _owned

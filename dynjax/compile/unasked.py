@@ -185,6 +185,7 @@ def _wanted(trace: Trace) -> bool:
         and trace.parent is None
         and not trace.trie.eager
         and not trace.python
+        and trace.computed is None  # it would be written anew, and what is computed has its place
         and sys.gettrace() is None  # a debugger wants to see every line run
         and sys.getprofile() is None
         and not any(_GLOBAL_HOOKS)

@@ -23,6 +23,8 @@ class Config:
             together, until the trace comes again. "parts" is the same but one by one, "batch"
             together wherever possible (see `batching`).
         background: whether "auto" compiles in a thread of its own.
+        run_ahead: whether a read of a value may compute what followed it the last times (the
+            iterations of a loop that reads one at each), see `engine.ahead`.
         cache_dir: a private directory where compiled programs persist from process to process;
             None asks the environment variable DYNJAX_CACHE_DIR, "" keeps nothing.
         cache_bytes: what that directory may hold (the oldest goes).
@@ -42,6 +44,7 @@ class Config:
     explain: bool = False
     policy: str = "auto"
     background: bool = True
+    run_ahead: bool = True
     cache_dir: str | os.PathLike[str] | None = None
     cache_bytes: int = 2**30
     max_recordings: int = 256

@@ -1,6 +1,7 @@
 """Recording operations into traces and running them as XLA programs."""
 
 from . import cold as cold
+from . import reads as reads
 from .executor import eager, flush
 from .explain import explain
 

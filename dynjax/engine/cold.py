@@ -9,12 +9,13 @@ over when it is ready: never more than about twice the better choice in hindsigh
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import warnings
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from math import prod
 from typing import Any, NamedTuple
 
@@ -27,10 +28,12 @@ from ..core.config import config
 from ..core.devices import jax_default
 from . import cache, explain
 from .batch import GAIN, LARGEST, Batched, NotWorthIt
-from .executor import POLICIES, Plan, compile_whole, flush, interpret, vectors
+from .executor import POLICIES, Plan, body_of, compile_whole, flush, interpret, vectors
+from .fusion import Fused, NotOfAnyLength
+from .looped import Looped
 from .lower import Lowered
 from .parts import Dictionary, Part, Parted
-from .programs import Program, first_run, programs, quick_options
+from .programs import Program, first_run, in_background, programs, quick_options
 from .trace import Step, Trace
 
 _SHORTEST = 24  # kernels, below which a trace is compiled whole unless all its parts are at hand
@@ -38,8 +41,8 @@ _WORTH = 0.6  # parts are worth it where this share of the kernels, or less, is 
 _CALL = 25e-6  # seconds that a call of a part costs
 _COMPILE = 4e-3  # seconds a kernel that compiling whole costs
 _TRIES = 3  # stretches between parts with a kernel, past which it runs alone between parts
-_OFTEN = 4  # runs among the last eight from which on a trace counts as one that stays
-_recent: deque[int] = deque(maxlen=8)
+_OFTEN = 8  # runs among the last 16 from which on a trace counts as one that stays
+_recent: deque[int] = deque(maxlen=16)
 _wholes: deque[Program] = deque(maxlen=4)  # the last that were compiled before anything else ran
 
 _dictionary = Dictionary()
@@ -77,7 +80,8 @@ def _cold(
     if plan.parted is None:
         plan.parted = parted()
         if plan.parted is None:
-            whole = compile_whole(plan, donate, trace)
+            whole = _quickly(plan, donate, trace) if plan.brief else None
+            whole = whole or compile_whole(plan, donate, trace)
             if whole.seconds is None:
                 _wholes.append(whole)
             return whole
@@ -89,13 +93,51 @@ def _cold(
         return parts
     if not config.background:
         return compile_whole(plan, donate, trace)
-    return _in_background(plan, donate, trace, parts)
+    return _meanwhile(plan, donate, trace, parts)
+
+
+def _quickly(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program | None:
+    """The whole as a program that is compiled quickly, and again once it has run often; None where
+    it is not little."""
+    lowered, home = plan.lowered, jax_default()
+    little = len(lowered.program) < _SHORTEST and all(
+        prod(aval.shape) <= LARGEST for kernel, _, _ in lowered.program for aval in kernel.out_avals
+    )
+    if not (little and config.background and home.type == "cpu" and lowered.leaves):
+        return None
+    if any(kind.device != home for kind in lowered.kinds):
+        return None
+
+    def make() -> Program:
+        whole, runs = compile_whole(plan, donate, trace, keep=False), 0
+        quick = jax.jit(
+            body_of(plan), donate_argnums=whole.donate, keep_unused=True,
+            compiler_options=quick_options(0),
+        )  # fmt: skip
+
+        def counted(*args: Any) -> Any:
+            nonlocal runs
+            runs += 1
+            if runs == _HOT_READ:
+                in_background(improve)
+            return quick(*args)
+
+        def improve() -> None:
+            _compile_for(whole, _given(plan))
+            program.run = whole.run  # finds what was compiled
+
+        program = Program(counted, whole.donate)
+        return program
+
+    return programs.get(plan.key(donate), make)
 
 
 def _by_parts(plan: Plan, trace: Trace) -> Program:
     """A program of calls, for one run."""
     run = plan.parted.run
-    if type(plan.parted) is Batched:
+    if type(plan.parted) is Parted and config.background:
+        run = _fused(plan, plan.parted, trace) or run
+    elif type(plan.parted) is Batched:
 
         def run(*args: Any) -> list[Any]:
             try:
@@ -105,6 +147,90 @@ def _by_parts(plan: Plan, trace: Trace) -> Program:
                 return interpret(plan, (), trace).run(*args)
 
     return Program(run, (), 0.0, left=1, joined=False)
+
+
+class _Fusion:
+    """Calls of any length that are to be one program.
+
+    Attributes:
+        runs: how often they ran as calls.
+        program: they as one.
+        future: its compile; None before, and when it was told of.
+    """
+
+    __slots__ = ("runs", "program", "future")
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.program: Program | None = None
+        self.future: Future | None = None
+
+
+_fusions: OrderedDict[Hashable, _Fusion] = OrderedDict()
+_FUSED = 32  # runs as calls, of whatever length, after which they are compiled as one program
+_MOST_FUSIONS = 64
+
+
+def _fused(plan: Plan, parted: Parted, trace: Trace) -> Callable[..., list[Any]] | None:
+    """A trace with loops as one call, if the program for it is ready."""
+    fused = parted.fused
+    if fused is None:
+        fused = parted.fused = False
+        home = jax_default()
+        if all(kind.device == home for kind in plan.whole.kinds):
+            with contextlib.suppress(NotOfAnyLength):
+                fused = parted.fused = Fused(
+                    parted.pieces,
+                    parted.uses,
+                    parted.results,
+                    plan.whole.avals()[: parted.n_leaves],
+                )
+    if not fused:
+        return None
+    fusion = _fusions.get(fused.key)
+    if fusion is None:
+        fusion = _fusions[fused.key] = _Fusion()
+        if len(_fusions) > _MOST_FUSIONS:
+            _fusions.popitem(last=False)
+    fusion.runs += 1
+    if fusion.program is None:
+        if fusion.runs == _FUSED:
+            program = fusion.program = Program(parted.run)
+            fusion.future = in_background(_compile_fused, program, fused)
+        return None
+    program = fusion.program
+    if fusion.future is not None:
+        if not fusion.future.done():
+            return None
+        failed = fusion.future.exception() is not None
+        fusion.future = None
+        if not failed:
+            cause = "parts and loops that recur, as one program for any length"
+            size = sum([len(part.ops) for part, _ in parted.pieces])
+            explain.note(cause, trace.cur, program.seconds or 0.0, size, len(programs.programs))
+    if program.seconds is None:
+        return None
+
+    def run(*args: Any) -> list[Any]:
+        with jax.enable_x64(True):
+            return program.run(*fused.arguments(args, *parted.numbers(args)))
+
+    return run
+
+
+def _compile_fused(program: Program, fused: Fused) -> None:
+    """Compile the calls of a trace as one program."""
+    options = quick_options(1) if jax_default().type == "cpu" else None
+    program.run = jax.jit(fused.function(), keep_unused=True, compiler_options=options)
+    _compile_for(program, fused.given)
+
+
+def _compile_for(program: Program, given: Sequence[Any]) -> None:
+    """Compile a program for arguments of these shapes and types; its run finds what was made."""
+    began = time.perf_counter()
+    with jax.enable_x64(True), cache.persisting():
+        program.run.lower(*given).compile()
+    program.seconds = time.perf_counter() - began
 
 
 def _batched(lowered: Lowered, gain: float = GAIN) -> Batched | None:
@@ -158,10 +284,11 @@ def _program_of(part: Part, outputs: tuple[int, ...], step: Step) -> Program:
     cause = f"a part to be used again, {ops[0]} to {ops[-1]}" if ops[1:] else ops[0]
 
     def options() -> dict[str, Any] | None:
-        return quick_options() if step.kind.device.type == "cpu" and _small(part) else None
+        return quick_options(0) if step.kind.device.type == "cpu" and _small(part) else None
 
     key, make = (part, outputs), lambda: part.function(outputs)
-    return _noted(key, make, 0, cause, len(ops), step, options)
+    hot = _HOT_LOOP if isinstance(part, Looped) else _HOT
+    return _noted(key, make, 0, cause, len(ops), step, options, hot)
 
 
 def _small(part: Part) -> bool:
@@ -195,6 +322,7 @@ def _noted(
     size: int,
     step: Step,
     options_of: Callable[[], dict[str, Any] | None],
+    hot: int | None = None,
 ) -> Program:
     """A program that `explain` is told of when it is compiled, at its first run.
 
@@ -221,11 +349,11 @@ def _noted(
         def counted(*args: Any) -> Any:
             nonlocal runs
             runs += 1
-            if runs == _HOT:
+            if runs == (hot or _HOT):
                 program.run = run
                 if config.background:
                     given = [(a.shape, a.dtype) for a in args]
-                    _background().submit(_improve, program, body, donated, given)
+                    in_background(_improve, program, body, donated, given)
             return run(*args)
 
         program.run, program.jitted = first, run
@@ -235,6 +363,8 @@ def _noted(
 
 
 _HOT = 1000  # runs after which what it costs to compile is little
+_HOT_READ = 64  # those of what a read waits for
+_HOT_LOOP = 256  # those of a loop, which runs what is in it many times
 
 
 def _improve(
@@ -255,19 +385,10 @@ class _Job(NamedTuple):
     future: Future
 
 
-_pool: ThreadPoolExecutor | None = None
 _jobs: dict[Hashable, _Job] = {}
 
 
-def _background() -> ThreadPoolExecutor:
-    """The thread that compiles."""
-    global _pool
-    if _pool is None:
-        _pool = ThreadPoolExecutor(1, thread_name_prefix="dynjax compiles")
-    return _pool
-
-
-def _in_background(plan: Plan, donate: tuple[int, ...], trace: Trace, parts: Program) -> Program:
+def _meanwhile(plan: Plan, donate: tuple[int, ...], trace: Trace, parts: Program) -> Program:
     """The whole program if its compile has ended; else `parts` for one more run."""
     key = plan.key(donate)
     job = _jobs.get(key)
@@ -277,7 +398,7 @@ def _in_background(plan: Plan, donate: tuple[int, ...], trace: Trace, parts: Pro
         whole = compile_whole(plan, donate, trace, keep=False)
         if len(_jobs) > 256:
             _jobs.clear()
-        _jobs[key] = _Job(whole, _background().submit(_compile, whole, plan))
+        _jobs[key] = _Job(whole, in_background(_compile, whole, plan))
         return parts
     if not job.future.done():
         return parts
@@ -299,16 +420,21 @@ def _in_background(plan: Plan, donate: tuple[int, ...], trace: Trace, parts: Pro
 
 def _compile(program: Program, plan: Plan) -> None:
     """Compile ahead of the first run, for whatever arrays of the right types will come."""
-    lowered = plan.lowered
-    given = []
-    for kind in lowered.kinds:
-        home = None if kind.device == jax_default() else SingleDeviceSharding(kind.device.jax)
-        given.append(jax.ShapeDtypeStruct(kind.shape, kind.dtype.np, sharding=home))
-    given += vectors([0.0] * len(lowered.floats), [0] * len(lowered.ints))
+    given = _given(plan)
     began = time.perf_counter()
     with jax.enable_x64(True), cache.persisting():
         program.run = program.run.lower(*given).compile()
     program.seconds = time.perf_counter() - began
+
+
+def _given(plan: Plan) -> list[Any]:
+    """Shapes and types of what the program of a plan takes."""
+    lowered = plan.lowered
+    given: list[Any] = []
+    for kind in lowered.kinds:
+        home = None if kind.device == jax_default() else SingleDeviceSharding(kind.device.jax)
+        given.append(jax.ShapeDtypeStruct(kind.shape, kind.dtype.np, sharding=home))
+    return given + vectors([0.0] * len(lowered.floats), [0] * len(lowered.ints))
 
 
 class batching:

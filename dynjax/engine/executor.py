@@ -24,20 +24,27 @@ from . import explain
 from .lower import Lowered, lower
 from .pack import Pack, Vectors, joined, vectors
 from .programs import Program, first_run, programs
+from .resume import lowered_after
 from .trace import Step, Trace, eager_trie, path_of, runner, state
 from .value import Value, concrete
 
 # Set by autograd: keeps the tape of results whose graph is still to be walked.
 keep_tape: Callable[[Trace, list[Value]], bool] = lambda trace, live: False  # noqa: E731
 
+# Set by `reads`: computes what is live and leaves the trace open, where that is better.
+read: Callable[[Trace, Value], bool] = lambda trace, value: False  # noqa: E731
+
 # References to a value that nobody else holds, counted inside the loops below.
 _DEAD_RESULT = 3  # trace.vals, the loop variable, getrefcount's argument
 _DEAD_LEAF = 3  # trace.leaves, the list of leaves, getrefcount's argument
+_DEAD_COMPUTED = 4  # trace.vals, trace.computed, the loop variable, getrefcount's argument
 _set_array = Value.array.__set__
 _set_trace = Value.trace.__set__
 _set_joined = Pack.array.__set__
 _LONE_ARRAY = 3  # Value.array, the list of arguments, getrefcount's argument
-_SEEN = -2  # the index of a value on the host that a program was given before
+# A value on the host is given to programs a few times before it is sent: its index counts down.
+_UNSEEN, _SEEN, _SEEN_OFTEN = -1, -2, -16
+_LIGHT = 1 << 14  # bytes that travel with a call as if they were nothing
 
 
 _plans = count()
@@ -49,23 +56,26 @@ class Plan:
     Args:
         lowered: the computation.
         wanted: the indices of its live results.
+        join: whether small results may leave joined.
 
     Attributes:
         number: tells plans apart, also from those that are gone.
+        brief: whether a read waits for it, so that it had better be compiled quickly.
     """
 
     __slots__ = (
         "number", "lowered", "aliasable", "programs", "vectors", "policy", "joined",
-        "places", "homes", "alone", "outputs", "parted", "parted_runs", "_whole",
+        "places", "homes", "alone", "outputs", "parted", "parted_runs", "_whole", "wanted", "brief",
     )  # fmt: skip
 
-    def __init__(self, lowered: Lowered, wanted: Sequence[int]) -> None:
+    def __init__(self, lowered: Lowered, wanted: Sequence[int], join: bool = True) -> None:
         self.number = next(_plans)
+        self.wanted, self.brief = tuple(wanted), False
         self.lowered = lowered
         self._whole: Lowered | None = None
         self.policy = self._policy()
-        self.joined = joined(lowered)
-        if self.policy == "interpret" or not self.joined.groups:
+        self.joined = joined(lowered) if join else None
+        if self.policy == "interpret" or self.joined is None or not self.joined.groups:
             self.joined = None
             self.alone, self.outputs, self.places, self.homes = None, lowered.outputs, [], []
         else:
@@ -134,8 +144,11 @@ class Plan:
         return self.lowered.key, self.usable(donate), self.joined
 
 
-def flush() -> None:
+def flush(reading: bool = False) -> None:
     """Run everything recorded on this thread; returns when it is dispatched, not when it is done.
+
+    Args:
+        reading: whether somebody waits for a value.
 
     Raises:
         RuntimeError: an operation failed when run; names it and the line that recorded it.
@@ -149,16 +162,25 @@ def flush() -> None:
     if trace.cur is trace.trie.root:
         return
     live = [v for v in trace.vals if getrefcount(v) > _DEAD_RESULT and v.array is None]
-    if keep_tape(trace, live):
-        live = None
+    held = live
+    if trace.computed is not None:
+        held = live + [v for v in trace.computed.values if getrefcount(v) > _DEAD_COMPUTED]
+    if keep_tape(trace, held):
+        live = held = None
         live = [v for v in trace.vals if getrefcount(v) > _DEAD_RESULT and v.array is None]
+    held = None
     if live:
-        _run(trace, live)
+        _run(trace, live, reading)
     _close(trace)
 
 
 def _close(trace: Trace) -> None:
     """Put an empty trace in place of one that has run."""
+    computed, trace.ahead = trace.computed, None
+    if computed is not None:
+        deque(map(_set_trace, computed.values, repeat(None)), 0)
+        computed.over()
+        trace.computed = None
     state.restart()
     trace.vals = []
     trace.leaves = {}
@@ -170,13 +192,14 @@ def _close(trace: Trace) -> None:
 
 
 def materialize(value: Value) -> Any:
-    """The array of a value; flushes the trace that computes it."""
+    """The array of a value; runs the trace that computes it."""
     while value.array is None:
         trace = value.trace
         if trace is state.trace:
             if trace.capture is not None:
                 trace.capture.observe()
-            flush()
+            if not read(state.trace, value):
+                flush(reading=True)
         elif type(trace) is Pack:
             array = trace.take(value.idx)
             if array is not None:  # else another thread has it and is about to store it
@@ -199,7 +222,7 @@ def _peek(trace: Trace, value: Value) -> None:
     program = compile_whole(plan, (), trace)
     copy = concrete(None, value.kind)
     try:
-        _call(program, plan, arrays, trace, numbers, [copy])
+        call(program, plan, arrays, trace, numbers, [copy])
     except RuntimeError:
         if value.array is None:  # the owner may have flushed (and donated) meanwhile
             raise
@@ -207,24 +230,34 @@ def _peek(trace: Trace, value: Value) -> None:
         value.array = copy.array
 
 
-def _run(trace: Trace, live: list[Value]) -> None:
-    step = trace.cur
-    key = (config.policy, *[v.idx for v in live])
+def remember(step: Step, key: Hashable, plan: Plan) -> None:
+    """Keep a plan where traces like this one find it; not at a step that none would come to."""
+    if step.entered:
+        if not step.programs:
+            step.programs = {}
+        step.programs[key] = plan
+        if len(step.programs) > 64:
+            step.programs.pop(next(iter(step.programs)))
+
+
+def _run(trace: Trace, live: list[Value], reading: bool) -> None:
+    step, computed = trace.cur, trace.computed
+    wanted = [v.idx for v in live]
+    key = (config.policy, computed and (computed.plan.number,), *wanted)
     plan = step.programs.get(key)
     if plan is None:
         with Unhurried():
-            plan = Plan(lower(path_of(step), key[1:]), key[1:])
-        if step.entered:
-            if not step.programs:
-                step.programs = {}
-            step.programs[key] = plan
-            if len(step.programs) > 64:
-                step.programs.pop(next(iter(step.programs)))
+            plan = Plan(lowered_after(trace, path_of(step), wanted), wanted)
+            plan.brief = reading
+        remember(step, key, plan)
     leaves = list(trace.leaves)
+    n = len(leaves)
+    if computed is not None:
+        leaves += computed.values
     used = plan.lowered.leaves
     arrays = [leaves[k].array for k in used]
     types = set(map(type, arrays))
-    if not _plain.issuperset(types) and _unusual(arrays):
+    if not plain.issuperset(types) and unusual(arrays):
         return _run_plainly(trace, live, plan, leaves, arrays)
     donate = _donatable(plan, leaves, used, arrays)
     try:
@@ -234,22 +267,22 @@ def _run(trace: Trace, live: list[Value]) -> None:
             # One for a single run would keep the plan alive that it is kept in.
             plan.programs[donate] = program if program.left != 1 else None
         if np.ndarray in types:
-            settle([leaves[k] for k in used], arrays)
+            settle([leaves[k] if k < n else None for k in used], arrays)
         program.left -= 1
-        _call(program, plan, arrays, trace, trace.numbers, live)
+        call(program, plan, arrays, trace, trace.numbers, live)
     except Exception as error:
         salvage(trace, live, leaves, error)
 
 
 # Array types that need no further look: a set look-up is far cheaper than isinstance of Tracer.
-_plain: set[type] = {np.ndarray}
+plain: set[type] = {np.ndarray}
 
 
-def _unusual(arrays: list[Any]) -> bool:
+def unusual(arrays: list[Any]) -> bool:
     """Whether some of the arrays are tracers, or were never computed."""
     if any(a is None or isinstance(a, jax.core.Tracer) for a in arrays):
         return True
-    _plain.update(map(type, arrays))
+    plain.update(map(type, arrays))
     return False
 
 
@@ -260,16 +293,16 @@ def _run_plainly(
     if any(a is None for a in arrays):
         salvage(trace, live, leaves, None)
     else:
-        _call(Program(_body(plan), (), 0.0), plan, arrays, trace, trace.numbers, live)
+        call(Program(body_of(plan), (), 0.0), plan, arrays, trace, trace.numbers, live)
 
 
 def _prepared(
-    program: Program, plan: Plan, live: list[Value]
+    program: Program, plan: Plan, live: list[Value], home: Any
 ) -> tuple[tuple[int, ...], list[Value], Iterable[Any], list[Pack]]:
     """What `_commit` will need: where the results are, values that get an array of their own, what
     takes the place of the trace for every live value, and the joined arrays' owners."""
     if plan.alone is None or not program.joined:
-        return plan.lowered.outputs, live, repeat(None), []
+        return plan.lowered.outputs, live, repeat(home), []
     packs = [Pack(places) for places in plan.places]
     homes = map((*packs, None).__getitem__, plan.homes)
     return plan.outputs, [live[k] for k in plan.alone], homes, packs
@@ -302,19 +335,22 @@ def _donatable(
     )
 
 
-def settle(values: Sequence[Value], arrays: list[Any]) -> None:
-    """Send what comes from the host for the second time to the device, once for all runs to come.
+def settle(values: Sequence[Value | None], arrays: list[Any]) -> None:
+    """Send what comes from the host again and again to the device, once for all runs to come.
 
-    What comes once, such as a batch, travels with the call: far cheaper than a transfer.
+    What comes once, such as a batch, travels with the call: far cheaper than a transfer, which
+    takes as long as some twenty calls with a small array.
+
+    Args:
+        values: those of the arrays; None for what stays where it is.
+        arrays: to be changed.
     """
     again = []
     for k, array in enumerate(arrays):
-        if type(array) is np.ndarray:
-            value = values[k]
-            if value.idx == _SEEN:
+        if type(array) is np.ndarray and (value := values[k]) is not None:
+            value.idx = min(value.idx, _UNSEEN) - 1
+            if value.idx < (_SEEN_OFTEN if array.nbytes <= _LIGHT else _SEEN):
                 again.append(k)
-            else:
-                value.idx = _SEEN
     if again:
         with jax.enable_x64(True):
             sent = jax.device_put([arrays[k] for k in again])
@@ -322,21 +358,22 @@ def settle(values: Sequence[Value], arrays: list[Any]) -> None:
             arrays[k] = values[k].array = array
 
 
-def _call(
+def call(
     program: Program,
     plan: Plan,
     arrays: list[Any],
     trace: Trace,
     numbers: dict[int, Any],
     live: list[Value],
+    home: Any = None,
 ) -> None:
-    """Run a program and put its results in place."""
+    """Run a program and put its results in place; `home` takes that of their trace."""
     lowered = plan.lowered
     if lowered.floats or lowered.ints:
         arrays += plan.vectors.of(
             [numbers[i] for i in lowered.floats], [numbers[i] for i in lowered.ints]
         )
-    prepared = _prepared(program, plan, live)
+    prepared = _prepared(program, plan, live, home)
     if program.seconds is None:
         results = first_run(program, arrays)
         explain.report(trace, plan.whole, program.seconds, len(programs.programs))
@@ -353,19 +390,19 @@ def _call(
             _commit(live, sink[0], *prepared)
 
 
-def _numbers(lowered: Lowered, packed: Sequence[Any]) -> tuple[Any, Any]:
+def numbers_of(lowered: Lowered, packed: Sequence[Any]) -> tuple[Any, Any]:
     """The float and the int vector among the packed numbers; a kind without numbers has none."""
     given = iter(packed)
     return next(given) if lowered.floats else (), next(given) if lowered.ints else ()
 
 
-def _body(plan: Plan) -> Callable[..., list]:
+def body_of(plan: Plan) -> Callable[..., list]:
     lowered = plan.lowered
     n = len(lowered.leaves)
 
     def dynjax_step(*args: Any) -> list:
         with jax.enable_x64(True):
-            results = lowered.evaluate(args[:n], *_numbers(lowered, args[n:]))
+            results = lowered.evaluate(args[:n], *numbers_of(lowered, args[n:]))
             return results if plan.joined is None else plan.joined.apply(results)
 
     return dynjax_step
@@ -380,7 +417,7 @@ def compile_whole(plan: Plan, donate: tuple[int, ...], trace: Trace, keep: bool 
         home = _made_on(lowered)
         if not lowered.leaves and home is not None and home != jax_default():
             place["out_shardings"] = jax.sharding.SingleDeviceSharding(home.jax)
-        run = jax.jit(_body(plan), donate_argnums=plan.usable(donate), keep_unused=True, **place)
+        run = jax.jit(body_of(plan), donate_argnums=plan.usable(donate), keep_unused=True, **place)
         return Program(run, plan.usable(donate))
 
     return programs.get(plan.key(donate), make) if keep else make()
@@ -400,7 +437,7 @@ def interpret(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
 
     def run(*args: Any) -> list[Any]:
         env = list(args[:n])
-        floats, ints = map(np.asarray, _numbers(lowered, args[n:]))
+        floats, ints = map(np.asarray, numbers_of(lowered, args[n:]))
         with jax.enable_x64(True):
             for program, refs, numbers in steps:
                 scalars = [floats[j] if is_float else ints[j] for is_float, j in numbers]

@@ -177,7 +177,7 @@ class LoopUse(NamedTuple):
             if isinstance(stack, int):
                 given.append(env[stack])
             else:
-                given.append(_stacked([env[r] for r in stack], self.capacity))
+                given.append(stacked([env[r] for r in stack], self.capacity))
         if self.floats is not None:
             given.append(floats[self.floats])
         if self.ints is not None:
@@ -198,7 +198,7 @@ def _picker(platform: str) -> Callable[[jax.Array, int], jax.Array]:
 _stack = jax.jit(lambda arrays: jnp.stack(arrays))
 
 
-def _stacked(arrays: list[Any], capacity: int) -> Any:
+def stacked(arrays: list[Any], capacity: int) -> Any:
     """Arrays as one with room for `capacity`; on the host where they lie there anyway."""
     if all(type(a) is np.ndarray or getattr(a.device, "platform", None) == "cpu" for a in arrays):
         stack = np.zeros((capacity, *arrays[0].shape), arrays[0].dtype)
@@ -251,4 +251,4 @@ def _place_of_stack(first: int) -> int:
     return -1 - first
 
 
-__all__ = ["LoopUse", "Looped", "capacity_for", "in_ranges", "loop_use"]
+__all__ = ["LoopUse", "Looped", "capacity_for", "in_ranges", "loop_use", "stacked"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -339,16 +339,7 @@ def periods(kernels: Sequence[Kernel], fewest: int) -> list[tuple[int, int, int]
 
 def find(program: Sequence[Op], n_leaves: int, results: Iterable[int], fewest: int) -> list[Loop]:
     """The loops of a program that pay when it is compiled whole."""
-    places = starts_of(program, n_leaves)
-    candidates = []
-    for start, period, times in periods([kernel for kernel, _, _ in program], fewest):
-        loop = chain(program, start, period, times, places[start])
-        if loop is None and times > fewest:
-            # The first repetition is often wired to what precedes in a way of its own.
-            later = start + period
-            loop = chain(program, later, period, times - 1, places[later])
-        if loop is not None:
-            candidates.append(loop)
+    candidates = chains(program, n_leaves, fewest)
     return settled(program, n_leaves, results, candidates, fewest)
 
 
@@ -473,6 +464,20 @@ def evaluate_looped(
     ints: Any,
 ) -> list[Any]:
     """The results of a program, with its loops as loops of a length known when it is compiled."""
+    value, _ = values_looped(program, loops, results, arrays, floats, ints)
+    return [value(r) for r in results]
+
+
+def values_looped(
+    program: Sequence[Op],
+    loops: Sequence[Loop],
+    results: Sequence[int],
+    arrays: Sequence[Any],
+    floats: Any,
+    ints: Any,
+) -> tuple[Callable[[int], Any], dict[tuple[int, int], Any]]:
+    """As `evaluate_looped`: what gives the value of a place that is read, and the stacks that the
+    loops leave, by the first place of a loop and the number of a result."""
     env: dict[int, Any] = dict(enumerate(arrays))
     stacks: dict[tuple[int, int], Any] = {}
     single, in_stacks = outside(program, len(arrays), results, loops)
@@ -514,7 +519,33 @@ def evaluate_looped(
         env.update({p: carries[number] for p, number in loop.finals().items()})
         i, place = loop.stop, loop.end
     ops(i, len(program), place)
-    return [value(r) for r in results]
+    return value, stacks
 
 
-__all__ = ["Form", "Loop", "Source", "chain", "evaluate_looped", "find", "fitted", "settled"]
+def chains(program: Sequence[Op], n_leaves: int, fewest: int) -> list[Loop]:
+    """The loops of a program, whether or not they pay."""
+    places, found = starts_of(program, n_leaves), []
+    for start, period, times in periods([kernel for kernel, _, _ in program], fewest):
+        for late in (0, 1):  # the first repetition is often wired to what precedes in its own way
+            at = start + late * period
+            if times - late < fewest:
+                break
+            loop = chain(program, at, period, times - late, places[at])
+            if loop is not None:
+                found.append(loop)
+                break
+    return found
+
+
+__all__ = [
+    "Form",
+    "Loop",
+    "Source",
+    "chain",
+    "chains",
+    "evaluate_looped",
+    "find",
+    "fitted",
+    "settled",
+    "values_looped",
+]

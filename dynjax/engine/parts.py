@@ -340,6 +340,7 @@ class Parted:
         # Parts are long tuples: each use is looked up once, and its part known by a number then.
         numbers: dict[Part | Looped, int] = {}
         which = [numbers.setdefault(part, len(numbers)) for part in parts]
+        parts_by_number = list(numbers)
         wanted: list[set[int]] = [set() for _ in numbers]
         starts: list[int] = [0] * len(numbers)
         for number, use, places in zip(reversed(which), reversed(uses), reversed(needed)):
@@ -372,6 +373,9 @@ class Parted:
         for r, k in last.items():
             if r not in kept:
                 self.uses[k].drop.append(r)
+        # Of every use, what runs and the results that it gives (see `fusion`).
+        self.pieces = [(parts_by_number[number], made[number][0]) for number in which]
+        self.fused: Any = None  # what it is as one program, once that is asked for
         self.fresh: list[tuple[Any, list[Any]]] = []
         if any(use.program.jitted is not None for use in self.uses):
             self._see_fresh(lowered)
@@ -389,15 +393,19 @@ class Parted:
                 seen.add(id(use.program))
                 self.fresh.append((use.program, use.shapes(avals)))
 
+    def numbers(self, args: Sequence[Any]) -> tuple[Any, Any]:
+        """The floats and the ints among the arguments; None where there are none."""
+        packed = iter(args[self.n_leaves :])
+        floats = np.asarray(next(packed)) if self.n_floats else None
+        return floats, np.asarray(next(packed)) if self.n_ints else None
+
     def run(self, *args: Any) -> list[Any]:
         """The distinct outputs, from leaf arrays, then the floats and ints if there are any."""
         if self.fresh:
             compile_ahead(self.fresh)
             self.fresh = []
         env: dict[int, Any] = dict(enumerate(args[: self.n_leaves]))
-        packed = iter(args[self.n_leaves :])
-        floats = np.asarray(next(packed)) if self.n_floats else None
-        ints = np.asarray(next(packed)) if self.n_ints else None
+        floats, ints = self.numbers(args)
         for use in self.uses:
             use.run(env, floats, ints)
             for r in use.drop:

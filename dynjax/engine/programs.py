@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import jax
@@ -136,6 +137,36 @@ def compile_ahead(programs: Sequence[tuple[Program, Sequence[Any]]]) -> None:
         wait([pool.submit(one, *each) for each in programs])
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+_pool: ThreadPoolExecutor | None = None
+
+
+def in_background(work: Callable[..., Any], *args: Any) -> Future:
+    """Have the thread that compiles while others run do something."""
+    global _pool
+    if _pool is None:
+        _pool = ThreadPoolExecutor(1, thread_name_prefix="dynjax compiles")
+    return _pool.submit(_giving_way, work, *args)
+
+
+_BRIEF = 5e-4  # seconds
+
+
+def _giving_way(work: Callable[..., Any], *args: Any) -> Any:
+    """Do something that others are not to wait for.
+
+    Whenever another thread comes back from XLA, it has to wait until this one lets go of the
+    interpreter: 5 ms where Python is left to itself, and it comes back a dozen times in a step.
+    """
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(min(before, _BRIEF))
+    brief = sys.getswitchinterval()
+    try:
+        return work(*args)
+    finally:
+        if sys.getswitchinterval() == brief:  # else somebody has set it meanwhile
+            sys.setswitchinterval(before)
 
 
 def _processors() -> int:

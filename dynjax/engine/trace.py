@@ -196,6 +196,9 @@ class Trace:
             count says which of them anybody else still holds. Those that nobody does may be missing
             (see `prune`).
         most: how many there may be before they are gone through.
+        computed: what reads have computed; None if it is over at the first (see `resume`).
+        looked: how many of the values reads have gone through.
+        ahead: what was computed before it was recorded (see `ahead`).
         spare: steps to be used again, of this thread.
         numbers: run-time numbers by position (a dict, so that an interrupted recording leaves
             nothing misplaced).
@@ -216,8 +219,8 @@ class Trace:
 
     __slots__ = (
         "cur", "grad", "leaves", "vals", "numbers", "owners", "freed", "nodes", "parent", "python",
-        "miss", "trie", "inference", "capture", "paths", "last_path", "most", "spare",
-        "unasked", "moved", "calls",
+        "miss", "trie", "inference", "capture", "paths", "last_path", "most", "spare", "computed",
+        "looked", "ahead", "unasked", "moved", "calls",
     )  # fmt: skip
 
     def __init__(self, trie: Trie, grad: bool = True, parent: Trace | None = None) -> None:
@@ -227,6 +230,9 @@ class Trace:
         self.leaves: dict[Value, int] = {}
         self.vals: list[Value] = []
         self.most = _OFTEN
+        self.computed: Any = None
+        self.ahead: Any = None
+        self.looked = 0
         self.spare: list[Step] = []
         self.numbers: dict[int, Any] = {}
         self.owners: dict[int, Any] = {}
@@ -464,6 +470,7 @@ class Trace:
             or not ((watch := v.watch) is None or _settled(watch))
         ]
         self.most = len(self.vals) + _OFTEN
+        self.looked = 0
 
     def recycle(self) -> None:
         """Keep the steps of a trace that nobody holds, and that nobody else does, for later ones.
@@ -552,6 +559,7 @@ class State(threading.local):
         trace: its open trace.
         modules: the running Modules, outermost first.
         closed: the trace before the open one.
+        read: the last read that closed a trace, as long as nothing is known of what follows.
     """
 
     trace: Trace
@@ -559,6 +567,7 @@ class State(threading.local):
     def __init__(self) -> None:
         self.trace = Trace(lazy_trie)
         self.closed: Trace | None = None
+        self.read: Any = None
         self.modules: list[Any] = []
 
     @property

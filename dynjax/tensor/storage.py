@@ -126,7 +126,7 @@ def detached(value: Value) -> Value:
     kind = value.kind
     if not kind.requires_grad:
         return value
-    if value.trace is None:
+    if value.array is not None:
         return concrete(value.array, kind.with_grad(False, False))
     return state.trace.record(alias_kernel(kind), [value], grad=False)[0]
 

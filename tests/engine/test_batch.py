@@ -12,6 +12,7 @@ from dynjax import nn
 from dynjax.core.config import config
 from dynjax.engine import batch, cold, rows
 from dynjax.engine.lower import lower
+from dynjax.engine.programs import in_background
 from dynjax.engine.trace import state
 from dynjax.interop.jax import from_function
 
@@ -307,6 +308,6 @@ def test_a_group_that_runs_often_is_compiled_again_in_the_background(monkeypatch
     with dynjax.batching():
         for _ in range(4):
             equal(gradients(model, trees), expected)
-        cold._background().submit(int).result()
+        in_background(int).result()
         equal(gradients(model, trees), expected)
     assert improved

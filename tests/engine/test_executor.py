@@ -97,14 +97,22 @@ def test_updates_donate_what_nobody_holds():
 
 
 def test_host_data_travels_with_a_first_call_and_is_sent_for_a_second():
-    x = dynjax.from_numpy(np.arange(3.0))
-    np.testing.assert_array_equal((x + 1).numpy(), [1, 2, 3])
+    data = np.arange(3000.0)
+    x = dynjax.from_numpy(data)
+    np.testing.assert_array_equal((x + 1).numpy(), data + 1)
     assert type(x._v.array) is np.ndarray
-    np.testing.assert_array_equal((x * 2).numpy(), [0, 2, 4])
+    np.testing.assert_array_equal((x * 2).numpy(), data * 2)
     sent = x._v.array
     assert isinstance(sent, jax.Array)
-    np.testing.assert_array_equal((x + 1).numpy(), [1, 2, 3])
+    np.testing.assert_array_equal((x + 1).numpy(), data + 1)
     assert x._v.array is sent
+
+
+def test_little_host_data_travels_with_several_calls_before_it_is_sent():
+    x = dynjax.from_numpy(np.arange(3.0))
+    for k in range(20):
+        np.testing.assert_array_equal((x + k).numpy(), [k, k + 1, k + 2])
+        assert isinstance(x._v.array, np.ndarray if k < 15 else jax.Array)
 
 
 def test_a_failure_names_the_operation_and_spares_the_rest():

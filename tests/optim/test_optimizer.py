@@ -356,7 +356,7 @@ def test_after_an_update_that_failed_to_run_the_next_one_takes_the_count_that_sh
         raise RuntimeError("no more memory")
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="no more memory"):
-        patch.setattr(executor, "_call", fail)
+        patch.setattr(executor, "call", fail)
         patch.setattr(executor, "salvage", salvage_by_keeping)
         optimizer.step()
     others = copy.deepcopy(params)

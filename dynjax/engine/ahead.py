@@ -1,0 +1,414 @@
+"""Running ahead: what followed a read the last times is computed with it, in one program.
+
+A read of a value waits for a program; a loop of many small iterations does little else. Where the
+same reads followed before, one program computes these too. What it computes is handed out when it
+is recorded as foreseen: the same steps of the trie, from the same inputs and numbers. A value of a
+trace is a function of these, so that nothing can tell it from one computed when it was recorded. A
+wrong forecast is dropped, having cost what it computed: how far to go ahead weighs that against
+the waits it saves.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from math import prod
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..core.config import config
+from ..core.devices import jax_default
+from . import cache
+from .executor import Plan, numbers_of, plain, unusual, vectors
+from .explain import note as explain_compile
+from .loops import chains, values_looped
+from .programs import in_background, programs, quick_options
+from .resume import lowered_after
+from .trace import Trace, path_of
+from .value import Value
+
+# Set by autograd: the value that the owner of a leaf has now, None if it is gone or has changed.
+owned: Callable[[Any], Value | None] = lambda owner: None  # noqa: E731
+
+_set_array = Value.array.__set__
+_SEEN = 2  # times in a row that what is foreseen came with the same inputs
+_KNOWN = 8  # traces through a read that are known before a program starts from it
+_SMALL_READ = 1e-3  # seconds of a read by itself, below which most of it is taken for waiting
+_LONGEST = 512  # operations of a program
+_SMALL = 1024  # elements of a leaf that a forecast may hold on to
+_STACKED = 1 << 16  # bytes of a value, up to which all of its loop may stay for it
+_FEWEST = 4  # repetitions of a loop
+_STAGES = 4  # programs that start from one read
+
+
+class Forecast:
+    """What is known of what follows a read, and of how it comes about itself.
+
+    Attributes:
+        follows: the read that came after it the last time.
+        leaves: those that entered since the read before it: their owners, or they themselves; None
+            where there is neither.
+        numbers: the run-time numbers that were recorded since then.
+        steady: how often these were the same in a row.
+        stages: programs that run ahead from here, by the last read that they compute.
+    """
+
+    __slots__ = ("follows", "leaves", "numbers", "steady", "stages")
+
+    def __init__(self) -> None:
+        self.follows: Any = None
+        self.leaves: tuple[Any, ...] = ()
+        self.numbers: tuple[Any, ...] = ()
+        self.steady = 0
+        self.stages: dict[int, Stage] = {}
+
+    def sure(self) -> bool:
+        """Whether what the read takes can be foreseen."""
+        if not (self.leaves or self.numbers):
+            return True
+        return self.steady >= _SEEN and None not in self.leaves
+
+
+class Stage:
+    """A program of a read and those that follow it.
+
+    Attributes:
+        reads: they, in order.
+        plan: what is computed.
+        loops: the loops in it.
+        stacks: the arrays that leave as what a loop computed in all its repetitions, by the first
+            place of the loop and the number of the result.
+        alone: the places that leave as they are.
+        where: of every index, the array that it leaves in, and its row; None for all of it.
+        ready: its compile in the background, then None.
+        run: the program; None until it is compiled, or where it can't be.
+        seconds: the least that it took; compiling: what its compile did.
+        tried: how often it ran.
+        spent, used: the account: reads that it computed, and those that came as foreseen.
+    """
+
+    __slots__ = (
+        "reads", "plan", "loops", "stacks", "alone", "where", "ready", "run", "seconds",
+        "compiling", "tried", "spent", "used",
+    )  # fmt: skip
+
+    def __init__(self, trace: Trace, reads: Sequence[Any]) -> None:
+        self.reads = tuple(reads)
+        wanted = [idx for read in reads for idx in read.wanted]
+        lowered = lowered_after(trace, path_of(reads[-1].step), wanted)
+        self.plan = Plan(lowered, wanted, join=False)
+        self.loops = chains(lowered.program, len(lowered.leaves), _FEWEST)
+        stacks: dict[tuple[int, int], int] = {}
+        alone: dict[int, int] = {}
+        found: list[tuple[bool, int, Any]] = []
+        for k in lowered.outputs:
+            place, loop = lowered.results[k], None
+            if _as_rows(lowered.out_avals[k]):
+                loop = next((x for x in self.loops if x.first <= place < x.end), None)
+            if loop is None:
+                found.append((False, alone.setdefault(place, len(alone)), None))
+            else:
+                row, result = divmod(place - loop.first, loop.size)
+                number = stacks.setdefault((loop.first, result), len(stacks))
+                found.append((True, number, row))
+        self.stacks, self.alone = list(stacks), list(alone)
+        self.where = {
+            i: (number if inside else len(stacks) + number, row)
+            for i, (inside, number, row) in zip(wanted, found, strict=True)
+        }
+        self.run: Any = None
+        self.seconds, self.compiling, self.tried = float("inf"), 0.0, 0
+        self.spent = self.used = 0.0
+        self.ready: Future | None = None
+        home = jax_default()
+        if len(lowered.program) > _LONGEST or any(k.device != home for k in lowered.kinds):
+            return
+        if config.background:
+            self.ready = in_background(self.compile)
+        else:
+            self.compile()
+
+    def compile(self) -> None:
+        """Compile the program, unless running it could be noticed."""
+        lowered, loops = self.plan.lowered, self.loops
+        n = len(lowered.leaves)
+
+        def dynjax_ahead(*args: Any) -> list[Any]:
+            with jax.enable_x64(True):
+                value, stacks = values_looped(
+                    lowered.program, loops, lowered.results, args[:n],
+                    *numbers_of(lowered, args[n:]),
+                )  # fmt: skip
+                return [stacks[key] for key in self.stacks] + [value(p) for p in self.alone]
+
+        given = [jax.ShapeDtypeStruct(k.shape, k.dtype.np) for k in lowered.kinds]
+        given += vectors([0.0] * len(lowered.floats), [0] * len(lowered.ints))
+        options = quick_options(1) if jax_default().type == "cpu" and loops else None
+        began = time.perf_counter()
+        with jax.enable_x64(True), cache.persisting():
+            run = jax.jit(dynjax_ahead, keep_unused=True, compiler_options=options)
+            traced = run.trace(*given)
+            if traced.jaxpr.effects:
+                return
+            traced.lower().compile()
+        self.compiling = time.perf_counter() - began
+        self.run = run  # finds what was compiled
+
+
+def _as_rows(aval: Any) -> bool:
+    """Whether values of a kind leave as rows of one array, at which the host looks.
+
+    Not 64-bit ones: as rows they are NumPy's, and JAX makes 32-bit arrays of such.
+    """
+    size = prod(aval.shape) * aval.dtype.itemsize
+    return jax_default().type == "cpu" and aval.dtype.itemsize < 8 and size <= _STACKED
+
+
+class Ahead:
+    """What a stage has computed for a trace.
+
+    Attributes:
+        stage: it.
+        at: the number of the read that is next.
+        arrays: its results.
+        leaves, numbers: those that were foreseen for each read.
+    """
+
+    __slots__ = ("stage", "at", "arrays", "leaves", "numbers")
+
+    def __init__(self, stage: Stage, arrays: list[Any], foreseen: Sequence[tuple]) -> None:
+        self.stage, self.arrays, self.at = stage, arrays, 1
+        self.leaves = [leaves for leaves, _ in foreseen]
+        self.numbers = [numbers for _, numbers in foreseen]
+
+    def hand_out(self, plan: Any, values: Sequence[Value]) -> None:
+        """Put the results that a read wants in place; in C, so that an interrupt comes before or
+        after all of it."""
+        where, arrays = self.stage.where, self.arrays
+        places = [where[idx] for idx in plan.wanted]
+        found = [arrays[j] if row is None else arrays[j][row, ...] for j, row in places]
+        deque(map(_set_array, values, found), 0)
+
+
+def take(trace: Trace, plan: Any, values: Sequence[Value]) -> bool:
+    """Hand out what was computed for a read, if it is as foreseen; else that is dropped."""
+    found = trace.ahead
+    if found is None:
+        return False
+    at = found.at
+    stage = found.stage
+    if at < len(stage.reads):
+        found.at = len(stage.reads) + 1
+        read = stage.reads[at]
+        same = read is plan or (
+            trace.cur is read.step and all(idx in stage.where for idx in plan.wanted)
+        )
+        if same and _as_foreseen(trace, found.leaves[at - 1], found.numbers[at - 1]):
+            found.at = at + 1
+            stage.used += 1
+            found.hand_out(plan, values)
+            return True
+    return False
+
+
+def _as_foreseen(trace: Trace, leaves: Sequence[Value], numbers: Sequence[Any]) -> bool:
+    before, now = trace.computed.plan.step, trace.cur
+    if now.inputs > before.inputs:
+        entered = list(trace.leaves)[before.inputs : now.inputs]
+        if any(a is not b for a, b in zip(entered, leaves, strict=True)):
+            return False
+    return now.nnum == before.nnum or _equal(_numbers_since(trace, before), numbers)
+
+
+def _numbers_since(trace: Trace, before: Any) -> tuple[Any, ...]:
+    return tuple([trace.numbers[i] for i in range(before.nnum, trace.cur.nnum)])
+
+
+def _equal(a: Sequence[Any], b: Sequence[Any]) -> bool:
+    """Whether numbers are the same, zeros by their signs too."""
+    return len(a) == len(b) and all(map(_identical, a, b))
+
+
+def _identical(a: Any, b: Any) -> bool:
+    return a is b or type(a) is type(b) and a == b and repr(a) == repr(b)
+
+
+def note(trace: Trace, plan: Any) -> None:
+    """Remember that a read came after the one before it, and from what."""
+    before = trace.computed.plan
+    if before.step is None:
+        return
+    forecast = plan.forecast
+    before.forecast.follows = plan
+    step = trace.cur
+    leaves = forecast.leaves
+    if step.inputs > before.step.inputs:
+        entered = list(trace.leaves)[before.step.inputs : step.inputs]
+        leaves = tuple([_source(v) for v in entered])
+    numbers = forecast.numbers
+    if step.nnum > before.step.nnum:
+        numbers = _numbers_since(trace, before.step)
+    if forecast.leaves == leaves and _equal(forecast.numbers, numbers):
+        forecast.steady += 1
+    else:
+        forecast.leaves, forecast.numbers, forecast.steady = leaves, numbers, 1
+
+
+def _source(value: Value) -> Any:
+    """How to find a leaf the next time: by its owner, or by itself if it is small."""
+    if value.kind.leaf and isinstance(value.node, weakref.ref):
+        return value.node
+    return value if value.trace is None and value.kind.shape.numel() <= _SMALL else None
+
+
+def run(trace: Trace, plan: Any, values: Sequence[Value]) -> bool:
+    """Run a read together with those that will follow; False where it is to run by itself."""
+    before, trace.ahead = trace.ahead, None
+    if not config.run_ahead or plan.step is None or len(plan.lengths) < _KNOWN:
+        return False
+    # A program for what a longer one is to compute would be waste.
+    first = trace.computed is None or before is not None and before.at == len(before.stage.reads)
+    stage = _stage(trace, plan, first)
+    if stage is None or stage.run is None:
+        return False
+    foreseen = _foreseen(stage.reads)
+    if foreseen is None:
+        return False
+    inputs = list(trace.leaves)
+    for leaves, _ in foreseen:
+        inputs += leaves
+    if trace.computed is not None:
+        inputs += trace.computed.values
+    lowered = stage.plan.lowered
+    arrays = [inputs[k].array for k in lowered.leaves]
+    types = set(map(type, arrays))
+    if not plain.issuperset(types) and unusual(arrays):
+        return False
+    if lowered.floats or lowered.ints:
+        numbers = dict(trace.numbers)
+        at = plan.step.nnum
+        for _, new in foreseen:
+            numbers.update(enumerate(new, at))
+            at += len(new)
+        arrays += stage.plan.vectors.of(
+            [numbers[i] for i in lowered.floats], [numbers[i] for i in lowered.ints]
+        )
+    began = time.perf_counter()
+    try:
+        with jax.enable_x64(True):
+            results = stage.run(*arrays)
+        stacks = list(map(np.asarray, results[: len(stage.stacks)]))
+        results = stacks + jax.block_until_ready(results[len(stage.stacks) :])
+    except Exception:  # whether that would ever have been reached is not known
+        stage.run = None
+        return False
+    stage.seconds = min(stage.seconds, time.perf_counter() - began)
+    stage.tried += 1
+    stage.spent += len(stage.reads) - 1
+    if stage.spent > _FORGOTTEN:
+        stage.spent, stage.used = stage.spent / 2, stage.used / 2
+    found = Ahead(stage, results, foreseen)
+    found.hand_out(plan, values)
+    trace.ahead = found
+    return True
+
+
+def _foreseen(reads: Sequence[Any]) -> list[tuple[tuple[Value, ...], tuple[Any, ...]]] | None:
+    """The leaves and numbers of reads to come, the first being here; None where some is gone."""
+    found = []
+    for read in reads[1:]:
+        leaves = []
+        for source in read.forecast.leaves:
+            value = owned(source) if isinstance(source, weakref.ref) else source
+            if value is None or value.array is None:
+                return None
+            leaves.append(value)
+        found.append((tuple(leaves), read.forecast.numbers))
+    return found
+
+
+def _stage(trace: Trace, plan: Any, new: bool) -> Stage | None:
+    """The program to run ahead with from a read: the one that pays best.
+
+    Args:
+        new: whether to compile another one where that pays more.
+    """
+    reads = [plan]
+    while len(reads) <= max(plan.lengths):
+        read = reads[-1].forecast.follows
+        if read is None or read.step is None or not read.forecast.sure():
+            break
+        reads.append(read)
+    stages = plan.forecast.stages
+    chosen, gain, cost = None, 0.0, None
+    for stage in list(stages.values()):
+        if stage.ready is not None and stage.ready.done():
+            _settle(stage, trace)
+        n = len(stage.reads)
+        if stage.tried >= _TRIALS and stage.used * _WASTE < stage.spent:
+            stage.spent -= n / _AGAIN
+            continue
+        if stage.run is None or any(a is not b for a, b in zip(stage.reads, reads)):
+            continue
+        if stage.tried >= _TRIALS:
+            cost = max(stage.seconds - plan.seconds, 0.0) / (n - 1)
+        own = _gain(plan.lengths, stage.reads, n - 1, cost)
+        if own > gain:
+            chosen, gain = stage, own
+        elif own < 0:
+            stage.tried -= 1  # it is tried again some day: that it was slow may be others' work
+    if not new or any(stage.ready is not None for stage in stages.values()):
+        return chosen
+    gains = [_gain(plan.lengths, reads, k, cost) for k in range(len(reads))]
+    best = gains.index(max(gains))
+    if gains[best] > max(_BETTER * gain, _WORTH) and reads[best].number not in stages:
+        if len(stages) >= _STAGES:
+            stages.pop(next(iter(stages)))
+        stages[reads[best].number] = stage = Stage(trace, reads[: best + 1])
+        if stage.run is not None:
+            _settle(stage, trace)
+            return stage
+    return chosen
+
+
+_WASTE = 2.0  # times what is used of what was run ahead, up to which it goes on
+_AGAIN = 16  # times that a program which was wasted is passed over before it is tried again
+_FORGOTTEN = 500.0  # reads run ahead, of which half are forgotten
+_TRIALS = 8  # runs after which it is believed what a program takes
+_WORTH = 5e-3  # seconds to be saved in the last traces, for which a program is compiled
+_BETTER = 1.25  # times what another program saves, from which on one is compiled
+
+
+def _settle(stage: Stage, trace: Trace) -> None:
+    """The compile of a program has ended."""
+    failed = stage.ready is not None and stage.ready.exception()
+    stage.ready = None
+    if not failed and stage.run is not None:
+        cause = f"{len(stage.reads) - 1} more reads followed this one the last times"
+        size = len(stage.plan.lowered.steps)
+        explain_compile(cause, trace.cur, stage.compiling, size, len(programs.programs))
+
+
+def _gain(lengths: Sequence[int], reads: Sequence[Any], k: int, cost: float | None) -> float:
+    """Seconds that running ahead by `k` reads would have saved the last times.
+
+    Args:
+        lengths: how many reads came, each time.
+        reads: those foreseen, the first being here.
+        k: how many.
+        cost: seconds of computing one ahead; None if that was never measured.
+    """
+    if not k:
+        return 0.0
+    alone = reads[1].seconds
+    if cost is None:
+        cost = alone / 8 if alone < _SMALL_READ else alone
+    return sum([min(n, k) * (alone - cost) - max(k - n, 0) * cost for n in lengths])
+
+
+__all__ = ["Ahead", "Forecast", "Stage", "note", "run", "take"]

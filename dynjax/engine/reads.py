@@ -1,0 +1,174 @@
+"""Reads of values in the middle of a graph, after which the trace stays open.
+
+`while change > tolerance:` reads a value at every iteration, and the graph leads on from there.
+Such a trace is not closed (see `resume`), and reads that came next before are run ahead (see
+`ahead`). Whether a graph leads on is learnt: the first time a trace is closed by its read, and what
+comes after tells.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from itertools import islice
+from math import prod
+from sys import getrefcount
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..core.collector import Unhurried
+from ..core.config import config
+from . import ahead, executor
+from .executor import POLICIES, Plan, call, plain, remember, settle, unusual
+from .resume import Computed, lowered_after, saved
+from .trace import Step, Trace, path_of, state
+from .value import Value
+
+_DEAD_RESULT = 3  # trace.vals, the loop variable, getrefcount's argument
+_SURE = 4  # the most that is known for a graph that leads on
+_MOST = 64  # reads of one trace
+_HELD = 1 << 24  # bytes that an open trace may hold
+
+
+class Read(Plan):
+    """How a read is run, and what is known of what follows it.
+
+    Attributes:
+        step: where the trace stands then; None where none like it would come there.
+        led: how often what came next went on from there, less how often it did not, of late; the
+            trace stays open above zero.
+        apart: whether it does not go on from what the trace has computed.
+        size: bytes of what it computes.
+        after: the read before it, if that left the trace open.
+        forecast: see `ahead.Forecast`.
+        lengths: how many reads came after it in its trace, the last times.
+        seconds: the least that it took by itself.
+        runs: how often it ran by itself.
+    """
+
+    __slots__ = ("step", "led", "apart", "size", "after", "forecast", "lengths", "seconds", "runs")
+
+    def __init__(self, trace: Trace, live: tuple[int, ...]) -> None:
+        path, computed = path_of(trace.cur), trace.computed
+        graph = saved(path, live, set(computed.indices) if computed else ())
+        wanted = (*live, *graph[0]) if graph else live
+        super().__init__(lowered_after(trace, path, wanted), wanted, join=False)
+        self.step: Step | None = trace.cur if trace.cur.entered else None
+        self.size = sum([prod(a.shape) * a.dtype.itemsize for a in self.lowered.out_avals])
+        self.after = computed.plan if computed else None
+        self.forecast = ahead.Forecast()
+        self.lengths: deque[int] = deque(maxlen=16)
+        self.seconds, self.runs = float("inf"), 0
+        self.led, self.brief = 0, True
+        self.apart = False
+        if computed is not None:
+            n = len(trace.leaves)
+            self.apart = not (graph and graph[1] or any(k >= n for k in self.lowered.leaves))
+            self.led = 1
+
+
+def read(trace: Trace, value: Value) -> bool:
+    """Compute what is live of a trace and leave it open.
+
+    Returns whether that was done; where not, the trace is to be closed.
+    """
+    computed, last = trace.computed, state.read
+    if last is not None:
+        state.read = None
+        if not last[1].isdisjoint(map(id, trace.leaves)):
+            last[0].led = min(last[0].led + 1, _SURE)
+    if (
+        trace.parent is not None or trace.python or trace.nodes is not None or trace.freed
+        or trace.unasked
+        or trace.trie.eager or config.policy == "interpret"
+        or computed is not None and computed.reads >= _MOST
+    ):  # fmt: skip
+        return False
+    vals = islice(trace.vals, trace.looked, None)
+    live = [v for v in vals if getrefcount(v) > _DEAD_RESULT and v.array is None]
+    indices = [v.idx for v in live]
+    key = Read, config.policy, computed and computed.plan.number, *indices
+    plan = trace.cur.programs.get(key)
+    if plan is None:
+        with Unhurried():
+            plan = Read(trace, tuple(indices))
+        remember(trace.cur, key, plan)
+    if computed is not None:
+        before = computed.plan
+        before.led = before.led - 1 if plan.apart else min(before.led + 1, _SURE)
+    if plan.apart or plan.led <= 0:
+        state.read = plan, set(map(id, live))
+        return False
+    if value not in live or plan.size + (computed.size if computed else 0) > _HELD:
+        return False
+    return _advance(trace, plan, live)
+
+
+def _advance(trace: Trace, plan: Read, live: list[Value]) -> bool:
+    """Compute what a read wants, and note it; False where only a flush will do."""
+    computed = trace.computed
+    values = live
+    if len(plan.wanted) > len(live):
+        at = {v.idx: v for v in islice(trace.vals, trace.looked, None)}
+        values = live + [
+            at[idx] if idx in at else trace.values_by_index()[idx]
+            for idx in plan.wanted[len(live) :]
+        ]
+    starts = computed.starts if computed is not None else []
+    reads = computed.reads + 1 if computed is not None else 1
+    if not ahead.take(trace, plan, values):
+        if not (ahead.run(trace, plan, values) or _run(trace, plan, values)):
+            return False
+        starts.append((plan, reads))
+    if computed is None:
+        new = Computed(plan, values, plan.wanted, 1, plan.size, starts)
+    else:
+        new = Computed(
+            plan, computed.values + values, computed.indices + plan.wanted, reads,
+            computed.size + plan.size, starts,
+        )  # fmt: skip
+        if plan.step is not None:
+            ahead.note(trace, plan)
+    trace.computed, trace.looked, trace.miss = new, len(trace.vals), None
+    return True
+
+
+def _run(trace: Trace, plan: Read, values: list[Value]) -> bool:
+    """Run a read by itself; False where only a flush will do."""
+    computed = trace.computed
+    inputs = list(trace.leaves)
+    n = len(inputs)
+    if computed is not None:
+        inputs += computed.values
+    used = plan.lowered.leaves
+    arrays = [inputs[k].array for k in used]
+    types = set(map(type, arrays))
+    if not plain.issuperset(types) and unusual(arrays):
+        return False
+    if np.ndarray in types:
+        settle([inputs[k] if k < n else None for k in used], arrays)
+    program: Any = plan.programs.get(())
+    try:
+        if program is None or program.left == 0:
+            program = POLICIES[plan.policy](plan, (), trace)
+            plan.programs[()] = program if program.left != 1 else None
+        program.left -= 1
+        compiled = program.seconds is not None
+        began = time.perf_counter()
+        call(program, plan, arrays, trace, trace.numbers, values, trace)
+    except Exception:  # a flush meets it again, and says where it comes from
+        return False
+    plan.runs += 1
+    if compiled and plan.runs < _TIMED:
+        jax.block_until_ready([v.array for v in values])
+        plan.seconds = min(plan.seconds, time.perf_counter() - began)
+    return True
+
+
+_TIMED = 8  # runs that are waited for
+
+
+executor.read = read
+__all__ = ["Read", "read"]
