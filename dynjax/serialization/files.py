@@ -27,6 +27,10 @@ from .unpickle import Source, Unpickler, refuse
 MapLocation = Callable[[Tensor, str], Any] | Device | str | dict[str, str] | None
 FileLike = str | os.PathLike[str] | IO[bytes]
 
+# Bytes from which on a file is mapped unless asked otherwise: there, copying and checking it takes
+# several times as long as all else.
+MAPPED_FROM = 1 << 26
+
 
 def save(
     obj: object,
@@ -73,7 +77,8 @@ def save(
             f"expected 'f' to be a path or a file to write to, not {type(f).__name__}"
         )
     encoded = Encoded(obj)
-    with _writing(f) as file, ThreadPoolExecutor() as pool:
+    # Checksums take less time than writing: one thread, and the writer has a processor of its own.
+    with _writing(f) as file, ThreadPoolExecutor(max_workers=1) as pool:
         archive = ArchiveWriter(file, name, pool)
         archive.record("data.pkl", encoded.pickle)
         if not _disable_byteorder_record:
@@ -115,8 +120,11 @@ def load(
             has the device to use. None for the device in the file.
         pickle_module: None.
         weights_only: accepted; it is always so.
-        mmap: map the file into memory and read when values are looked at; `f` must be a path.
-            Checksums are not looked at then.
+        mmap: True, map the file into memory: nothing is copied, values are read from the disk when
+            they are looked at, and as in PyTorch and safetensors no checksums of theirs are. `f`
+            must be a path. The file must not be cut or written to in place while tensors of it
+            live; replacing it, as `save` does, is safe. False, read it into memory and look at
+            checksums. None, True for zip archives at paths from 64 MB on.
         pickle_load_args: `encoding`, of strings that Python 2 wrote.
 
     Raises:
@@ -137,7 +145,7 @@ def load(
         raise ValueError("f must be a file path in order to use the mmap argument")
     if path:
         with open(f, "rb") as file:
-            return _load(file, _placing(map_location), encoding, bool(mmap), direct=True)
+            return _load(file, _placing(map_location), encoding, mmap, direct=True)
     if not all(hasattr(f, name) for name in ("read", "seek", "tell", "readline")):
         raise AttributeError(
             f"{type(f).__name__!r} can't read and seek. You can only load from a file that is "
@@ -147,7 +155,9 @@ def load(
     return _load(f, _placing(map_location), encoding, False)
 
 
-def _load(file: BinaryIO, place: Any, encoding: str, mmap: bool, direct: bool = False) -> Any:
+def _load(
+    file: BinaryIO, place: Any, encoding: str, mmap: bool | None, direct: bool = False
+) -> Any:
     source = Source(file)
     start = source.take(min(4, source.left()))
     file.seek(source.here)
@@ -158,8 +168,15 @@ def _load(file: BinaryIO, place: Any, encoding: str, mmap: bool, direct: bool = 
         if mmap:
             raise RuntimeError("mmap can only be used with zip archives, not the legacy format")
         return legacy.load(source, rebuilder, place, encoding)
+    data = None
+    if mmap or (mmap is None and direct and source.left() >= MAPPED_FROM):
+        try:
+            data = mapped(file)
+        except OSError:  # not every file system can
+            if mmap:
+                raise
     with ThreadPoolExecutor() as pool:
-        archive = ArchiveReader(file, pool, mapped(file) if mmap else None, direct)
+        archive = ArchiveReader(file, pool, data, direct)
         try:
             return _unpickled(archive, rebuilder, place, encoding)
         except BaseException:

@@ -1,7 +1,9 @@
 """`save` and `load` without PyTorch: what comes back, what is refused, what damage says."""
 
 import collections
+import errno
 import io
+import mmap
 import pathlib
 import pickle
 import random
@@ -16,7 +18,7 @@ import pytest
 import dynjax
 from dynjax import nn
 from dynjax.core import dtypes
-from dynjax.serialization import rebuild
+from dynjax.serialization import files, rebuild
 
 from .archives import archive, program, tensor
 
@@ -187,6 +189,56 @@ def test_paths(tmp_path, kind, mmap):
     assert read["a"].sum() == 499500 and read["b"].sum() == 249500
     read["a"].mul_(2)
     assert read["a"].sum() == 999000
+
+
+def mapping(tensor):
+    """Whether a tensor's values lie in a mapped file."""
+    holder = tensor.numpy()
+    while isinstance(holder, np.ndarray):
+        holder = holder.base
+    return isinstance(holder.obj if isinstance(holder, memoryview) else holder, mmap.mmap)
+
+
+def test_large_files_are_mapped_unless_asked_otherwise(tmp_path, monkeypatch):
+    path = tmp_path / "state.pt"
+    dynjax.save(dynjax.arange(100_000.0), path)
+    assert not mapping(dynjax.load(path))
+    monkeypatch.setattr(files, "MAPPED_FROM", 100_000)
+    assert mapping(dynjax.load(path)) and mapping(dynjax.load(path, mmap=True))
+    assert not mapping(dynjax.load(path, mmap=False))
+    with open(path, "rb") as file:
+        assert not mapping(dynjax.load(file))
+
+
+def test_large_files_are_read_where_none_can_be_mapped(tmp_path, monkeypatch):
+    def refused(*args, **options):
+        raise OSError(errno.ENODEV, "No such device")
+
+    path = tmp_path / "state.pt"
+    dynjax.save(dynjax.arange(100_000.0), path)
+    monkeypatch.setattr(files, "MAPPED_FROM", 100_000)
+    monkeypatch.setattr(mmap, "mmap", refused)
+    assert dynjax.load(path)[-1] == 99_999
+    with pytest.raises(OSError, match="device"):
+        dynjax.load(path, mmap=True)
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+def test_damage_of_files_at_paths(tmp_path, mmap):
+    """That of the pickle shows always, that of values where they are read into memory."""
+    path, data = tmp_path / "state.pt", bytearray(saved({"a": dynjax.arange(100_000.0)}))
+
+    def load_damaged(place):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        return dynjax.load(path, mmap=mmap)
+
+    with pytest.raises(RuntimeError, match="checksum"):
+        load_damaged(data.index(b"FloatStorage"))
+    if not mmap:
+        with pytest.raises(RuntimeError, match="checksum"):
+            load_damaged(200_000)
+    else:
+        assert (load_damaged(200_000)["a"] != dynjax.arange(100_000.0)).sum() == 1
 
 
 @pytest.mark.parametrize(
