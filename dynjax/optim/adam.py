@@ -13,7 +13,7 @@ from ..autograd.multi_tensor import MultiTensor
 from ..tensor.tensor import Tensor, from_host
 from ._plan import Prepared, Steps
 from ._update import add, computing_dtype, number, numbers_for, step_count, zeros_like
-from .optimizer import Optimizer, ParamsT, _to_scalar, check_exclusive, check_fused
+from .optimizer import Optimizer, ParamsT, _to_scalar, check_fused
 
 __all__ = ["Adam"]
 
@@ -112,7 +112,7 @@ class Adam(Optimizer):
             "decoupled_weight_decay": decoupled_weight_decay,
         }
         super().__init__(params, defaults)
-        check_exclusive(fused=fused, foreach=foreach, differentiable=differentiable)
+        self._set_fused(fused, foreach, differentiable)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

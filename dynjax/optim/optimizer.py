@@ -21,6 +21,7 @@ from ..engine import flush
 from ..engine.trace import state as trace_state
 from ..tensor.tensor import Tensor, from_host
 from ._plan import Plan, Prepared, Update
+from ._scaling import admitted
 
 __all__ = [
     "Optimizer",
@@ -130,14 +131,6 @@ def check_fused(param: Tensor) -> None:
         )
 
 
-def check_exclusive(*, fused: bool | None, foreach: bool | None, differentiable: bool) -> None:
-    """Raise PyTorch's error if `fused` meets a flag that contradicts it."""
-    if fused and differentiable:
-        raise RuntimeError("`fused` does not support `differentiable`")
-    if fused and foreach:
-        raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
-
-
 def _zeros(*, grads):
     return ([jnp.zeros_like(grad) for grad in grads],)
 
@@ -203,6 +196,15 @@ class Optimizer:
         cls = type(self)
         if not getattr(cls.step, "hooked", False):
             cls.step = _with_hooks(cls.step)
+
+    def _set_fused(self, fused: bool | None, foreach: bool | None, differentiable: bool) -> None:
+        """Tell a `GradScaler` of `fused`; raise PyTorch's error if a flag contradicts it."""
+        if fused and differentiable:
+            raise RuntimeError("`fused` does not support `differentiable`")
+        if fused and foreach:
+            raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+        if fused:
+            self._step_supports_amp_scaling = True
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -538,6 +540,8 @@ class Optimizer:
     def _rounds(self, group: dict[str, Any]) -> Iterable[list[Tensor]]:
         """The parameters to update, those that appear twice (a warning says so) in later rounds."""
         params = group["params"]
+        if group.get("fused") and not admitted(self, params):
+            return ()
         if not self._has_duplicates:
             return (params,)
         rounds: list[dict[Tensor, None]] = []
