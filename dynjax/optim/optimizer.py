@@ -21,7 +21,6 @@ from ..engine import flush
 from ..engine.trace import state as trace_state
 from ..tensor.tensor import Tensor, from_host
 from ._plan import Plan, Prepared, Update
-from ._scaling import admitted
 
 __all__ = [
     "Optimizer",
@@ -536,23 +535,6 @@ class Optimizer:
             or _global_pre_hooks
             or _global_post_hooks
         )
-
-    def _rounds(self, group: dict[str, Any]) -> Iterable[list[Tensor]]:
-        """The parameters to update, those that appear twice (a warning says so) in later rounds."""
-        params = group["params"]
-        if group.get("fused") and not admitted(self, params):
-            return ()
-        if not self._has_duplicates:
-            return (params,)
-        rounds: list[dict[Tensor, None]] = []
-        for param in params:
-            for members in rounds:
-                if param not in members:
-                    members[param] = None
-                    break
-            else:
-                rounds.append({param: None})
-        return [list(members) for members in rounds]
 
 
 def _has_duplicates(params: list[Tensor]) -> bool:

@@ -1,6 +1,5 @@
 """Stochastic gradient descent, with momentum, as `torch.optim.SGD`."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,14 +9,15 @@ import numpy as np
 from ..autograd import enable_grad
 from ..autograd.multi_tensor import MultiTensor
 from ..tensor.tensor import Tensor, from_host
+from ._grouped import GroupedOptimizer
 from ._plan import Prepared
 from ._update import add, computing_dtype, number, numbers_for, zeros_like
-from .optimizer import Optimizer, ParamsT, _to_scalar, check_fused
+from .optimizer import ParamsT, _to_scalar, check_fused
 
 __all__ = ["SGD"]
 
 
-class SGD(Optimizer):
+class SGD(GroupedOptimizer):
     """Stochastic gradient descent, optionally with momentum.
 
     With g the gradient (negated if `maximize`) plus `weight_decay` times the parameter, and b the
@@ -92,18 +92,6 @@ class SGD(Optimizer):
             group.setdefault("foreach", None)
             group.setdefault("differentiable", False)
             group.setdefault("fused", False)
-
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update the parameters that have a gradient; the arguments are `Optimizer.step`'s."""
-        loss = None
-        if closure is not None:
-            with enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            update = self._update_differentiably if group["differentiable"] else self._update
-            for params in self._rounds(group):
-                update(group, params)
-        return loss
 
     def _update(self, group: dict[str, Any], candidates: list[Tensor]) -> None:
         params = [param for param in candidates if param._grad is not None]
