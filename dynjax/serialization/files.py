@@ -22,7 +22,7 @@ from .atomic import replacing
 from .encode import Encoded
 from .memory import mapped
 from .rebuild import Rebuilder, Stored, check_finished
-from .unpickle import Source, Unpickler, refuse
+from .unpickle import Source, Unpickler, refuse, shown
 
 MapLocation = Callable[[Tensor, str], Any] | Device | str | dict[str, str] | None
 FileLike = str | os.PathLike[str] | IO[bytes]
@@ -189,7 +189,7 @@ def _unpickled(archive: ArchiveReader, rebuilder: Rebuilder, place: Any, encodin
 
     def persistent(reference: Any) -> Stored:
         if type(reference) is not tuple or len(reference) != 5 or reference[0] != "storage":
-            raise refuse(f"Unsupported reference to {str(reference)[:100]!r}")
+            raise refuse(f"Unsupported reference to {shown(reference)}")
         return rebuilder.storage(*reference[1:])
 
     def read(stored: Stored) -> Callable[[], np.ndarray]:

@@ -8,6 +8,7 @@ import pathlib
 import pickle
 import random
 import resource
+import struct
 import sys
 import zipfile
 
@@ -325,6 +326,10 @@ LIES = {
     "negative stride": tensor((2,), (-1,), offset=1, numel=2),
     "negative offset": tensor((1,), (1,), offset=-1, numel=2),
     "negative storage": tensor((0,), (1,), numel=-2),
+    "no elements and an absurd size": tensor((0, 2**61), (1, 1), numel=2),
+    "no elements and absurd sizes": tensor((2**61, 0, 2**61), (1, 1, 1), numel=2),
+    "strides that overflow": tensor((2, 2), (2**61, 2**61), numel=2),
+    "a storage beyond all numbers": tensor((1,), (1,), numel=2**1900),
     "sizes and strides that differ": tensor((2,), (1, 1), numel=2),
     "65 dimensions": tensor((1,) * 65, (1,) * 65, numel=2),
     "absurd storage": tensor((1,), (1,), numel=HUGE),
@@ -391,6 +396,69 @@ def test_compressed_archives_are_refused():
     bomb = archive(program(), [bytes(1 << 20)], zipfile.ZIP_DEFLATED)
     with pytest.raises(RuntimeError, match="compressed"):
         load(bomb)
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (["a/data.pkl", "a/data.pkl"], "several records of one name"),
+        (["a/data.pkl", "a/data.pkl\0/b"], "several records of one name"),
+        (["a/data.pkl", "b/data.pkl"], "2 records 'data.pkl'"),
+        (["a/b/data.pkl"], "0 records"),
+        (["../a/data.pkl"], "0 records"),
+        (["a/archive.zip"], "0 records"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_archives_of_other_records_are_refused(names, why):
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as file:
+        for name in names:
+            entry = zipfile.ZipInfo("placeholder")
+            entry.filename = entry.orig_filename = name
+            file.writestr(entry, archive(program()) if name.endswith(".zip") else program())
+    with pytest.raises(RuntimeError, match=why):
+        load(made.getvalue())
+
+
+# Of the directory's end: what it counts, and where it says that the directory is.
+ENDS = {"entries": (8, 2), "all entries": (10, 2), "size": (12, 4), "start": (16, 4)}
+# Of an entry: its flags, form and sizes, lengths of what follows, its place.
+ENTRY = {
+    "flags": (8, 2), "form": (10, 2), "stored": (20, 4), "size": (24, 4), "name": (28, 2),
+    "extra": (30, 2), "comment": (32, 2), "disk": (34, 2), "place": (42, 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("claim", [0, 1, 1 << 15, -1])
+@pytest.mark.parametrize("field", [*ENDS, *ENTRY])
+def test_lies_of_a_directory_are_refused_or_make_no_difference(field, claim):
+    data = bytearray(archive(program(tensor((2,), (1,), numel=2)), [floats(1, 2)]))
+    ends = field in ENDS
+    place, size = ENDS[field] if ends else ENTRY[field]
+    place += data.rindex(b"PK\x05\x06") if ends else data.index(b"PK\x01\x02")
+    data[place : place + size] = (claim % (1 << 8 * size)).to_bytes(size, "little")
+    try:
+        (read,) = load(bytes(data))
+    except EXPECTED:
+        return
+    assert read.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "lie", [(1 << 63, 46, 0, 0), (1, -1, 0, 0), (1, 46, -1, 0), (1, 46, 0, -1)]
+)
+def test_lies_of_large_directories_are_refused(lie):
+    entries, size, start, place = (n % (1 << 64) for n in lie)
+    data = archive(program())
+    data = data[: data.rindex(b"PK\x05\x06")]
+    data += struct.pack(
+        "<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, entries, entries, size, start
+    )
+    data += struct.pack("<4sLQL", b"PK\x06\x07", 0, place, 1)
+    data += struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 65535, 65535, 2**32 - 1, 2**32 - 1, 0)
+    with pytest.raises(RuntimeError, match="zip archive"):
+        load(data)
 
 
 def test_records_that_share_bytes_are_refused():
