@@ -29,7 +29,7 @@ class Adagrad(RuleOptimizer):
         initial_accumulator_value: what the sums start from.
         eps: added to the denominator.
         foreach, fused: accepted for compatibility: all parameters of a group are always updated by
-            one fused operation.
+            one fused operation. With `fused`, a `GradScaler` leaves dividing gradients to `step()`.
         maximize: ascend instead of descend.
         differentiable: record the update, of parameters that are no leaves, for backward.
 

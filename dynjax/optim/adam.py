@@ -39,7 +39,8 @@ class Adam(GroupedOptimizer):
         amsgrad: divide by the largest v so far.
         maximize: ascend instead of descend.
         foreach, fused, capturable: accepted for compatibility, on every device: all parameters of
-            a group are always updated by one fused operation.
+            a group are always updated by one fused operation. With `fused`, a `GradScaler` leaves
+            dividing gradients to `step()`.
         differentiable: record the update, of parameters that are no leaves, for backward: then one
             operation after another, and `lr`, `betas` and `weight_decay` may be Tensors that want
             gradients. Not for complex parameters.

@@ -35,7 +35,7 @@ class SGD(GroupedOptimizer):
         nesterov: Nesterov momentum.
         maximize: ascend instead of descend.
         foreach, fused: accepted for compatibility: all parameters of a group are always updated by
-            one fused operation.
+            one fused operation. With `fused`, a `GradScaler` leaves dividing gradients to `step()`.
         differentiable: record the update, of parameters that are no leaves, for backward: then one
             operation after another, and `lr` and `weight_decay` may be Tensors that want gradients.
 

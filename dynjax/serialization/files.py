@@ -123,8 +123,9 @@ def load(
         mmap: True, map the file into memory: nothing is copied, values are read from the disk when
             they are looked at, and as in PyTorch and safetensors no checksums of theirs are. `f`
             must be a path. The file must not be cut or written to in place while tensors of it
-            live; replacing it, as `save` does, is safe. False, read it into memory and look at
-            checksums. None, True for zip archives at paths from 64 MB on.
+            live; replacing it, as `save` does, is safe on local disks. False, read it into memory
+            and look at checksums. None, True for zip archives at paths from 64 MB on (but on
+            Windows, which lets nobody replace a mapped file).
         pickle_load_args: `encoding`, of strings that Python 2 wrote.
 
     Raises:
@@ -169,7 +170,8 @@ def _load(
             raise RuntimeError("mmap can only be used with zip archives, not the legacy format")
         return legacy.load(source, rebuilder, place, encoding)
     data = None
-    if mmap or (mmap is None and direct and source.left() >= MAPPED_FROM):
+    large = direct and source.left() >= MAPPED_FROM and os.name == "posix"
+    if mmap or (mmap is None and large):
         try:
             data = mapped(file)
         except OSError:  # not every file system can
