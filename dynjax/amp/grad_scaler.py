@@ -120,7 +120,7 @@ class GradScaler:
         self._device = device
         if enabled and device == "cuda" and not device_count("cuda"):
             warnings.warn(
-                "dynjax.amp.GradScaler is enabled, but CUDA is not available.  Disabling.",
+                "dynjax.cuda.amp.GradScaler is enabled, but CUDA is not available.  Disabling.",
                 stacklevel=2,
             )
             enabled = False

@@ -1,5 +1,6 @@
 """Mixed precision against PyTorch's: which operation computes in which type, errors, scaling."""
 
+import pickle
 import warnings
 
 import numpy as np
@@ -205,6 +206,36 @@ def test_old_names():
         for name in ("get_autocast_cpu_dtype", "get_autocast_gpu_dtype"):
             mine, torchs = getattr(dynjax, name)(), getattr(torch, name)()
             assert str(mine).partition(".")[2] == str(torchs).partition(".")[2]
+
+
+@pytest.mark.parametrize("place", ["cpu", "cuda"])
+def test_former_names(place):
+    """`torch.cuda.amp` and `torch.cpu.amp`: warnings, defaults, what they do."""
+
+    def use(module):
+        amp = getattr(module, place).amp
+        with amp.autocast() as region:
+            made = module.ones(2, 2) @ module.ones(2, 2)
+        scaler = amp.GradScaler(4.0, 3.0)
+        scaled = scaler.scale(module.ones(1))
+        return (
+            str(made.dtype).partition(".")[2],
+            str(region.fast_dtype).partition(".")[2],
+            scaler.is_enabled(),
+            scaled.item(),
+            isinstance(region, module.autocast),
+            isinstance(scaler, module.amp.GradScaler),
+            (type(scaler).__name__, type(region).__name__),
+        )
+
+    got, expected = outcome(lambda: use(dynjax)), outcome(lambda: use(torch))
+    expected = repr(expected).replace(" or torch_xla is imported", "")
+    assert repr(got).replace("dynjax.", "torch.") == expected
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert use(dynjax) == use(torch)
+        scaler = getattr(dynjax, place).amp.GradScaler(8.0)
+        assert pickle.loads(pickle.dumps(scaler)).state_dict() == scaler.state_dict()
 
 
 def test_scales_and_checkpoints():
