@@ -407,8 +407,13 @@ def test_recurrent_layers(name, options, dtype, packed):
         x = lib.linspace(-1, 1, 30).reshape(5, 2, 3).to(getattr(lib, dtype))
         if packed:
             x = lib.nn.utils.rnn.pack_padded_sequence(x, lib.tensor([5, 3]))
-        with lib.autocast("cpu", dtype=lib.bfloat16):
-            results.append(flat(layer(x)))
+        try:
+            with lib.autocast("cpu", dtype=lib.bfloat16):
+                results.append(flat(layer(x)))
+        except RuntimeError as error:
+            if lib is torch and "could not create a primitive" in str(error):
+                pytest.skip("oneDNN has no LSTM of bfloat16 for this processor")
+            raise
         results[-1][0].float().sum().backward()
     for got, wanted in zip(results[1], results[0], strict=True):
         assert str(got.dtype)[7:] == str(wanted.dtype)[6:]
