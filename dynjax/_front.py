@@ -11,6 +11,7 @@ with _Unhurried():  # a third of the time it takes to import
         amp,
         autograd,
         backends,
+        cpu,
         cuda,
         fft,
         linalg,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -33,16 +34,21 @@ def _optimizer_state() -> dict[str, Any]:
     return {"stage": OptState.READY, "found_inf_per_device": {}}
 
 
-def _unscaled(*, grads: Sequence[Any], found: Sequence[Any], scale: Sequence[Any]) -> tuple:
-    inverse = (1 / scale[0].astype(jnp.float64)).astype(jnp.float32)
+def _checked(*, grads: Sequence[Any], found: Sequence[Any]) -> tuple:
     found = found[0]
-    new = []
     for grad in grads:
         found = jnp.where(jnp.isfinite(grad).all(), found, 1.0).astype(found.dtype)
+    return ([found],)
+
+
+def _unscaled(*, grads: Sequence[Any], found: Sequence[Any], scale: Sequence[Any]) -> tuple:
+    inverse = (1 / scale[0].astype(jnp.float64)).astype(jnp.float32)
+    new = []
+    for grad in grads:
         # In float32, as PyTorch: the inverse of a scale may be nothing in float16.
         wide = jnp.promote_types(grad.dtype, jnp.float32)
         new.append((grad.astype(wide) * inverse.astype(jnp.finfo(wide).dtype)).astype(grad.dtype))
-    return new, [found]
+    return new, *_checked(grads=grads, found=found)
 
 
 def _updated(
@@ -59,6 +65,7 @@ def _updated(
     return [scale], [tracker]
 
 
+_check = MultiTensor(_checked, writes=("found",), reads=("grads",), name="check_finite")
 _unscale = MultiTensor(_unscaled, writes=("grads", "found"), reads=("scale",), name="unscale")
 _update = MultiTensor(
     _updated,
@@ -69,12 +76,23 @@ _update = MultiTensor(
 )
 
 
+def _gradients(optimizer: Optimizer) -> dict[Any, list[Tensor]]:
+    """An optimizer's gradients, by device."""
+    found: dict[Any, list[Tensor]] = {}
+    for group in optimizer.param_groups:
+        for param in group["params"]:
+            if param.grad is not None:
+                found.setdefault(param.grad.device, []).append(param.grad)
+    return found
+
+
 class GradScaler:
     """Multiplies losses, divides gradients, leaves out updates whose gradients overflowed.
 
     All gradients of an optimizer are divided and checked by one operation, and the new scale is
-    another. Whether to update is decided on the host, as by PyTorch with optimizers that are not
-    fused: `step()` waits for forward and backward to have run.
+    another. Whether to update is decided on the host: `step()` waits for forward and backward to
+    have run. Optimizers with `fused=True` divide themselves, by `grad_scale`, and leave the update
+    out themselves, if `found_inf`: attributes that they have while they step.
 
     Args:
         device: type of the device where the scale lives.
@@ -102,7 +120,7 @@ class GradScaler:
         self._device = device
         if enabled and device == "cuda" and not device_count("cuda"):
             warnings.warn(
-                "dynjax.amp.GradScaler is enabled, but CUDA is not available.  Disabling.",
+                "dynjax.cuda.amp.GradScaler is enabled, but CUDA is not available.  Disabling.",
                 stacklevel=2,
             )
             enabled = False
@@ -167,20 +185,24 @@ class GradScaler:
             )
         if ours["stage"] is OptState.STEPPED:
             raise RuntimeError("unscale_() is being called after step().")
-        grads: dict[Any, list[Tensor]] = {}
-        for group in optimizer.param_groups:
-            for param in group["params"]:
-                grad = param.grad
-                if grad is None:
-                    continue
-                if grad.dtype is float16:
-                    raise ValueError("Attempting to unscale FP16 gradients.")
-                grads.setdefault(grad.device, []).append(grad)
+        grads = _gradients(optimizer)
+        if any(grad.dtype is float16 for members in grads.values() for grad in members):
+            raise ValueError("Attempting to unscale FP16 gradients.")
         for device, members in grads.items():
             found = from_host(np.zeros((), np.float32), device)
             _unscale(grads=members, found=[found], scale=[self._scale.to(device)])
             ours["found_inf_per_device"][device] = found
         ours["stage"] = OptState.UNSCALED
+
+    @no_grad()
+    def _check_inf_per_device(self, optimizer: Optimizer) -> dict[Any, Tensor]:
+        """Note whether all gradients of an optimizer are finite."""
+        found = {}
+        for device, members in _gradients(optimizer).items():
+            found[device] = from_host(np.zeros((), np.float32), device)
+            _check(grads=members, found=[found[device]])
+        self._per_optimizer_states[id(optimizer)]["found_inf_per_device"] = found
+        return found
 
     def step(self, optimizer: Optimizer, *args: Any, **kwargs: Any) -> Any:
         """`optimizer.step(*args, **kwargs)`, unless gradients are infinite or NaN.
@@ -200,6 +222,11 @@ class GradScaler:
         ours = self._per_optimizer_states[id(optimizer)]
         if ours["stage"] is OptState.STEPPED:
             raise RuntimeError("step() has already been called since the last update().")
+        if getattr(optimizer, "_step_supports_amp_scaling", False):
+            try:
+                return self._step_fused(optimizer, ours, *args, **kwargs)
+            finally:
+                ours["stage"] = OptState.STEPPED
         if ours["stage"] is OptState.READY:
             self.unscale_(optimizer)
         if not ours["found_inf_per_device"]:
@@ -209,6 +236,33 @@ class GradScaler:
             result = optimizer.step(*args, **kwargs)
         ours["stage"] = OptState.STEPPED
         return result
+
+    def _step_fused(
+        self, optimizer: Optimizer, ours: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        """A step of an optimizer that divides, and leaves out, itself."""
+        if "grad_scaler" in inspect.signature(optimizer.step).parameters:
+            warnings.warn(
+                "GradScaler is going to stop passing itself as a keyword argument to the passed "
+                "optimizer. In the near future GradScaler registers `grad_scale: Tensor` and "
+                "`found_inf: Tensor` to the passed optimizer and let the optimizer use them "
+                "directly.",
+                FutureWarning,
+                stacklevel=3,
+            )
+            return optimizer.step(*args, grad_scaler=self, **kwargs)
+        before = getattr(optimizer, "grad_scale", None)
+        if ours["stage"] is OptState.READY:
+            self._check_inf_per_device(optimizer)
+            optimizer.grad_scale = self._scale if before is None else self._scale * before
+        else:
+            optimizer.grad_scale = before
+        found = ours["found_inf_per_device"].values()
+        optimizer.found_inf = sum(each.to(self._scale.device) for each in found)
+        try:
+            return optimizer.step(*args, **kwargs)
+        finally:
+            del optimizer.grad_scale, optimizer.found_inf
 
     @no_grad()
     def update(self, new_scale: float | Tensor | None = None) -> None:

@@ -10,8 +10,9 @@ from ..core.devices import as_device
 from ..tensor.tensor import Tensor, from_host
 from . import functional as F
 from . import init
-from .module import Module, member
-from .parameter import empty_parameter, filled
+from .module import Module
+from .normalization import Affine
+from .parameter import filled
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"]
 
@@ -20,7 +21,7 @@ def _counter(device: Any = None) -> Tensor:
     return from_host(np.zeros((), np.int64), None if device is None else as_device(device))
 
 
-class _NormBase(Module):
+class _NormBase(Affine):
     """Parameters and running statistics of a channel-wise normalisation."""
 
     # 2: with num_batches_tracked.
@@ -31,8 +32,6 @@ class _NormBase(Module):
     momentum: float | None
     affine: bool
     track_running_stats: bool
-    weight: Tensor | None = member()
-    bias: Tensor | None = member()
 
     def __init__(
         self,
@@ -52,12 +51,7 @@ class _NormBase(Module):
         self.momentum = momentum
         self.affine = affine
         self.track_running_stats = track_running_stats
-        self.register_parameter("weight", None)
-        self.register_parameter("bias", None)
-        if affine:
-            self.weight = empty_parameter((num_features,), device, dtype)
-            if bias:
-                self.bias = empty_parameter((num_features,), device, dtype)
+        self._add_affine((num_features,), affine, bias, device, dtype)
         mean = var = count = None
         if track_running_stats:
             mean = filled((num_features,), 0.0, device, dtype)
@@ -78,10 +72,7 @@ class _NormBase(Module):
     def reset_parameters(self) -> None:
         """Forget the running statistics; set the weight to ones, the bias to zeros."""
         self.reset_running_stats()
-        if self.affine:
-            init.ones_(self.weight)
-            if self.bias is not None:
-                init.zeros_(self.bias)
+        super().reset_parameters()
 
     def _check_input_dim(self, input: Tensor) -> None:
         raise NotImplementedError

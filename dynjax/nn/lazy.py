@@ -132,6 +132,8 @@ class LazyLinear(LazyModuleMixin, Linear):
 
     def initialize_parameters(self, input: Tensor) -> None:
         """Materialize weight and bias for this input."""
+        if self.in_features == 0 and not self.has_uninitialized_params():  # a state was loaded
+            self.in_features = self.weight.shape[-1]
         if self.has_uninitialized_params():
             self.in_features = input.shape[-1]
             with no_grad():

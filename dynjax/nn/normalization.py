@@ -65,7 +65,29 @@ class CrossMapLRN2d(LocalResponseNorm):
         return input / (self.k + self.alpha / self.size * total) ** self.beta
 
 
-class LayerNorm(Module):
+class Affine(Module):
+    """Base of normalisations with a learned weight, ones at first, and bias, zeros."""
+
+    weight: Tensor | None = member()
+    bias: Tensor | None = member()
+
+    def _add_affine(
+        self, shape: tuple[int, ...], weight: bool, bias: bool, device: Any, dtype: Any
+    ) -> None:
+        made = empty_parameter(shape, device, dtype) if weight else None
+        self.register_parameter("weight", made)
+        made = empty_parameter(shape, device, dtype) if weight and bias else None
+        self.register_parameter("bias", made)
+
+    def reset_parameters(self) -> None:
+        """Set the weight to ones, the bias to zeros."""
+        if self.weight is not None:
+            init.ones_(self.weight)
+        if self.bias is not None:
+            init.zeros_(self.bias)
+
+
+class LayerNorm(Affine):
     """Normalises over the last dimensions to mean 0 and variance 1 (arXiv:1607.06450).
 
     Args:
@@ -88,8 +110,6 @@ class LayerNorm(Module):
     normalized_shape: tuple[int, ...]
     eps: float
     elementwise_affine: bool
-    weight: Tensor | None = member()
-    bias: Tensor | None = member()
 
     def __init__(
         self,
@@ -104,20 +124,8 @@ class LayerNorm(Module):
         self.normalized_shape = _as_shape(normalized_shape)
         self.eps = eps
         self.elementwise_affine = elementwise_affine
-        self.register_parameter("weight", None)
-        self.register_parameter("bias", None)
-        if elementwise_affine:
-            self.weight = empty_parameter(self.normalized_shape, device, dtype)
-            if bias:
-                self.bias = empty_parameter(self.normalized_shape, device, dtype)
+        self._add_affine(self.normalized_shape, elementwise_affine, bias, device, dtype)
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Set the weight to ones, the bias to zeros."""
-        if self.elementwise_affine:
-            init.ones_(self.weight)
-            if self.bias is not None:
-                init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
@@ -129,7 +137,7 @@ class LayerNorm(Module):
         )
 
 
-class GroupNorm(Module):
+class GroupNorm(Affine):
     """Normalises over groups of channels to mean 0 and variance 1 (arXiv:1803.08494).
 
     Args:
@@ -150,8 +158,6 @@ class GroupNorm(Module):
     num_channels: int
     eps: float
     affine: bool
-    weight: Tensor | None = member()
-    bias: Tensor | None = member()
 
     def __init__(
         self,
@@ -173,20 +179,8 @@ class GroupNorm(Module):
         self.num_channels = num_channels
         self.eps = eps
         self.affine = affine
-        self.register_parameter("weight", None)
-        self.register_parameter("bias", None)
-        if affine:
-            self.weight = empty_parameter((num_channels,), device, dtype)
-            if bias:
-                self.bias = empty_parameter((num_channels,), device, dtype)
+        self._add_affine((num_channels,), affine, bias, device, dtype)
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Set the weight to ones, the bias to zeros."""
-        if self.affine:
-            init.ones_(self.weight)
-            if self.bias is not None:
-                init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)

@@ -51,6 +51,7 @@ class _MaxPoolNd(Module):
         "return_indices",
         "ceil_mode",
     ]
+    _ndim: int
     return_indices: bool
     ceil_mode: bool
 
@@ -71,6 +72,17 @@ class _MaxPoolNd(Module):
         self.return_indices = return_indices
         self.ceil_mode = ceil_mode
 
+    def forward(self, input: Tensor) -> Any:
+        return getattr(F, f"max_pool{self._ndim}d")(
+            input,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+            ceil_mode=self.ceil_mode,
+            return_indices=self.return_indices,
+        )
+
     def extra_repr(self) -> str:
         return (
             f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
@@ -81,46 +93,19 @@ class _MaxPoolNd(Module):
 class MaxPool1d(_MaxPoolNd):
     """The maximum over windows of the last dimension of `(N, C, L)` or `(C, L)`."""
 
-    def forward(self, input: Tensor) -> Any:
-        return F.max_pool1d(
-            input,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.dilation,
-            ceil_mode=self.ceil_mode,
-            return_indices=self.return_indices,
-        )
+    _ndim = 1
 
 
 class MaxPool2d(_MaxPoolNd):
     """The maximum over windows of the last two dimensions of `(N, C, H, W)` or `(C, H, W)`."""
 
-    def forward(self, input: Tensor) -> Any:
-        return F.max_pool2d(
-            input,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.dilation,
-            ceil_mode=self.ceil_mode,
-            return_indices=self.return_indices,
-        )
+    _ndim = 2
 
 
 class MaxPool3d(_MaxPoolNd):
     """The maximum over windows of the last three dimensions."""
 
-    def forward(self, input: Tensor) -> Any:
-        return F.max_pool3d(
-            input,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.dilation,
-            ceil_mode=self.ceil_mode,
-            return_indices=self.return_indices,
-        )
+    _ndim = 3
 
 
 class _AvgPoolNd(Module):
@@ -173,6 +158,7 @@ class _AvgPoolWithDivisor(_AvgPoolNd):
     """Mean pooling that may divide by another number than the window's size."""
 
     __constants__ = [*_AvgPoolNd.__constants__, "divisor_override"]
+    _ndim: int
 
     def __init__(
         self,
@@ -191,12 +177,8 @@ class _AvgPoolWithDivisor(_AvgPoolNd):
         self.count_include_pad = count_include_pad
         self.divisor_override = divisor_override
 
-
-class AvgPool2d(_AvgPoolWithDivisor):
-    """The mean over windows of the last two dimensions; see `AvgPool1d`."""
-
     def forward(self, input: Tensor) -> Tensor:
-        return F.avg_pool2d(
+        return getattr(F, f"avg_pool{self._ndim}d")(
             input,
             self.kernel_size,
             self.stride,
@@ -205,21 +187,18 @@ class AvgPool2d(_AvgPoolWithDivisor):
             self.count_include_pad,
             self.divisor_override,
         )
+
+
+class AvgPool2d(_AvgPoolWithDivisor):
+    """The mean over windows of the last two dimensions; see `AvgPool1d`."""
+
+    _ndim = 2
 
 
 class AvgPool3d(_AvgPoolWithDivisor):
     """The mean over windows of the last three dimensions; see `AvgPool1d`."""
 
-    def forward(self, input: Tensor) -> Tensor:
-        return F.avg_pool3d(
-            input,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.ceil_mode,
-            self.count_include_pad,
-            self.divisor_override,
-        )
+    _ndim = 3
 
 
 class _LPPoolNd(Module):

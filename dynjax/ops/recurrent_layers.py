@@ -197,8 +197,8 @@ def _weights(d: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def _biases(d: jax.Array) -> jax.Array:
-    """The gradient by biases; a product is ten times as fast as a sum over two dimensions."""
-    return _dot(d, jnp.ones(d.shape[:2], d.dtype), (((0, 1), (0, 1)), ((), ())))
+    """The gradient by biases."""
+    return d.sum((0, 1))
 
 
 @lru_cache(maxsize=16)

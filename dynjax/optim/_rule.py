@@ -25,9 +25,9 @@ from ..engine.kernel import Kernel, kernels
 from ..engine.trace import state as trace_state
 from ..tensor.storage import write
 from ..tensor.tensor import Tensor, from_host, value_of
+from ._grouped import GroupedOptimizer
 from ._plan import Prepared, Steps
 from ._update import computing_dtype, number, step_count, zeros_like
-from .optimizer import Optimizer
 
 __all__ = ["RuleOptimizer", "check_betas", "check_lr", "check_not_negative", "full_like", "scalar"]
 
@@ -67,7 +67,7 @@ def scalar(value: float) -> Tensor:
     return from_host(np.array(value, np.float64 if wide else np.float32))
 
 
-class RuleOptimizer(Optimizer):
+class RuleOptimizer(GroupedOptimizer):
     """Base of the optimizers that are a rule for one parameter.
 
     Attributes, for a subclass to set:
@@ -119,26 +119,24 @@ class RuleOptimizer(Optimizer):
                     if name in ours and not isinstance(ours[name], Tensor):
                         ours[name] = scalar(float(ours[name]))
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update the parameters that have a gradient; the arguments are `Optimizer.step`'s."""
-        loss = None
-        if closure is not None:
-            with enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            differentiable = group.get("differentiable")
-            for candidates in self._rounds(group):
-                parts: dict[tuple[str, ...], list[Tensor]] = {}
-                for param in candidates:
-                    if param._grad is not None:
-                        self._check(group, param)
-                        parts.setdefault(self._names(group, param), []).append(param)
-                for names, params in parts.items():
-                    if differentiable:
-                        self._update_differentiably(group, params, names)
-                    else:
-                        self._apply(params, partial(self._prepare, group, params, names))
-        return loss
+    def _update(self, group: dict[str, Any], candidates: list[Tensor]) -> None:
+        for names, params in self._parts(group, candidates).items():
+            self._apply(params, partial(self._prepare, group, params, names))
+
+    def _update_differentiably(self, group: dict[str, Any], candidates: list[Tensor]) -> None:
+        for names, params in self._parts(group, candidates).items():
+            self._record_differentiably(group, params, names)
+
+    def _parts(
+        self, group: dict[str, Any], candidates: list[Tensor]
+    ) -> dict[tuple[str, ...], list[Tensor]]:
+        """The parameters with a gradient, by the state tensors that they have."""
+        parts: dict[tuple[str, ...], list[Tensor]] = {}
+        for param in candidates:
+            if param._grad is not None:
+                self._check(group, param)
+                parts.setdefault(self._names(group, param), []).append(param)
+        return parts
 
     def _check(self, group: dict[str, Any], param: Tensor) -> None:
         """Refuse a parameter that the optimizer cannot update."""
@@ -173,7 +171,7 @@ class RuleOptimizer(Optimizer):
         return prepared
 
     @enable_grad()
-    def _update_differentiably(
+    def _record_differentiably(
         self, group: dict[str, Any], params: list[Tensor], names: tuple[str, ...]
     ) -> None:
         numbers, statics = self._options(group)

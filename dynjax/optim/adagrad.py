@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from ..tensor.tensor import Tensor
 from ._rule import RuleOptimizer, check_lr, check_not_negative, full_like
 from ._update import step_count
-from .optimizer import ParamsT, check_exclusive, check_fused
+from .optimizer import ParamsT, check_fused
 
 __all__ = ["Adagrad"]
 
@@ -29,7 +29,7 @@ class Adagrad(RuleOptimizer):
         initial_accumulator_value: what the sums start from.
         eps: added to the denominator.
         foreach, fused: accepted for compatibility: all parameters of a group are always updated by
-            one fused operation.
+            one fused operation. With `fused`, a `GradScaler` leaves dividing gradients to `step()`.
         maximize: ascend instead of descend.
         differentiable: record the update, of parameters that are no leaves, for backward.
 
@@ -76,7 +76,7 @@ class Adagrad(RuleOptimizer):
             "fused": fused,
         }
         super().__init__(params, defaults)
-        check_exclusive(fused=fused, foreach=foreach, differentiable=differentiable)
+        self._set_fused(fused, foreach, differentiable)
         for group in self.param_groups:
             for param in group["params"]:
                 self.state[param] = self._begin(group, param)

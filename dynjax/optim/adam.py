@@ -1,6 +1,5 @@
 """Adam, with its variants AMSGrad and decoupled weight decay, as `torch.optim.Adam`."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,16 +10,17 @@ import numpy as np
 from ..autograd import enable_grad
 from ..autograd.multi_tensor import MultiTensor
 from ..tensor.tensor import Tensor, from_host
+from ._grouped import GroupedOptimizer
 from ._plan import Prepared, Steps
 from ._update import add, computing_dtype, number, numbers_for, step_count, zeros_like
-from .optimizer import Optimizer, ParamsT, _to_scalar, check_exclusive, check_fused
+from .optimizer import ParamsT, _to_scalar, check_fused
 
 __all__ = ["Adam"]
 
 _MOMENTS = {False: ("exp_avg", "exp_avg_sq"), True: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")}
 
 
-class Adam(Optimizer):
+class Adam(GroupedOptimizer):
     """Adam: steps scaled by running averages of the gradient and of its square.
 
     With g the gradient (negated if `maximize`), t the parameter's count of updates:
@@ -39,7 +39,8 @@ class Adam(Optimizer):
         amsgrad: divide by the largest v so far.
         maximize: ascend instead of descend.
         foreach, fused, capturable: accepted for compatibility, on every device: all parameters of
-            a group are always updated by one fused operation.
+            a group are always updated by one fused operation. With `fused`, a `GradScaler` leaves
+            dividing gradients to `step()`.
         differentiable: record the update, of parameters that are no leaves, for backward: then one
             operation after another, and `lr`, `betas` and `weight_decay` may be Tensors that want
             gradients. Not for complex parameters.
@@ -112,7 +113,7 @@ class Adam(Optimizer):
             "decoupled_weight_decay": decoupled_weight_decay,
         }
         super().__init__(params, defaults)
-        check_exclusive(fused=fused, foreach=foreach, differentiable=differentiable)
+        self._set_fused(fused, foreach, differentiable)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -129,18 +130,6 @@ class Adam(Optimizer):
                 if ours and not isinstance(ours["step"], Tensor):
                     # Checkpoints of old versions hold the count as a number.
                     ours["step"] = step_count(float(ours["step"]), fused)
-
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update the parameters that have a gradient; the arguments are `Optimizer.step`'s."""
-        loss = None
-        if closure is not None:
-            with enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            update = self._update_differentiably if group["differentiable"] else self._update
-            for params in self._rounds(group):
-                update(group, params)
-        return loss
 
     def _begin(self, param: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         """The state of a parameter that was never updated."""

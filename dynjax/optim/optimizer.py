@@ -130,14 +130,6 @@ def check_fused(param: Tensor) -> None:
         )
 
 
-def check_exclusive(*, fused: bool | None, foreach: bool | None, differentiable: bool) -> None:
-    """Raise PyTorch's error if `fused` meets a flag that contradicts it."""
-    if fused and differentiable:
-        raise RuntimeError("`fused` does not support `differentiable`")
-    if fused and foreach:
-        raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
-
-
 def _zeros(*, grads):
     return ([jnp.zeros_like(grad) for grad in grads],)
 
@@ -204,6 +196,15 @@ class Optimizer:
         if not getattr(cls.step, "hooked", False):
             cls.step = _with_hooks(cls.step)
 
+    def _set_fused(self, fused: bool | None, foreach: bool | None, differentiable: bool) -> None:
+        """Tell a `GradScaler` of `fused`; raise PyTorch's error if a flag contradicts it."""
+        if fused and differentiable:
+            raise RuntimeError("`fused` does not support `differentiable`")
+        if fused and foreach:
+            raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+        if fused:
+            self._step_supports_amp_scaling = True
+
     def __getstate__(self) -> dict[str, Any]:
         return {
             "defaults": self.defaults,
@@ -218,11 +219,11 @@ class Optimizer:
         self._has_duplicates = any(_has_duplicates(group["params"]) for group in self.param_groups)
 
     def __repr__(self) -> str:
-        lines = [type(self).__name__ + " ("]
+        text = type(self).__name__ + " ("
         for i, group in enumerate(self.param_groups):
-            lines.append(f"Parameter Group {i}")
-            lines += [f"    {key}: {group[key]}" for key in sorted(group) if key != "params"]
-        return "\n".join(lines) + "\n)"
+            lines = [f"    {key}: {group[key]}\n" for key in sorted(group) if key != "params"]
+            text += f"\nParameter Group {i}\n" + "".join(lines)
+        return text + ")"
 
     def register_step_pre_hook(self, hook: Callable) -> RemovableHandle:
         """Call `hook(optimizer, args, kwargs)` before each `step()`.
@@ -534,21 +535,6 @@ class Optimizer:
             or _global_pre_hooks
             or _global_post_hooks
         )
-
-    def _rounds(self, group: dict[str, Any]) -> Iterable[list[Tensor]]:
-        """The parameters to update, those that appear twice (a warning says so) in later rounds."""
-        params = group["params"]
-        if not self._has_duplicates:
-            return (params,)
-        rounds: list[dict[Tensor, None]] = []
-        for param in params:
-            for members in rounds:
-                if param not in members:
-                    members[param] = None
-                    break
-            else:
-                rounds.append({param: None})
-        return [list(members) for members in rounds]
 
 
 def _has_duplicates(params: list[Tensor]) -> bool:

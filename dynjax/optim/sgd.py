@@ -1,6 +1,5 @@
 """Stochastic gradient descent, with momentum, as `torch.optim.SGD`."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,14 +9,15 @@ import numpy as np
 from ..autograd import enable_grad
 from ..autograd.multi_tensor import MultiTensor
 from ..tensor.tensor import Tensor, from_host
+from ._grouped import GroupedOptimizer
 from ._plan import Prepared
 from ._update import add, computing_dtype, number, numbers_for, zeros_like
-from .optimizer import Optimizer, ParamsT, _to_scalar, check_exclusive, check_fused
+from .optimizer import ParamsT, _to_scalar, check_fused
 
 __all__ = ["SGD"]
 
 
-class SGD(Optimizer):
+class SGD(GroupedOptimizer):
     """Stochastic gradient descent, optionally with momentum.
 
     With g the gradient (negated if `maximize`) plus `weight_decay` times the parameter, and b the
@@ -35,7 +35,7 @@ class SGD(Optimizer):
         nesterov: Nesterov momentum.
         maximize: ascend instead of descend.
         foreach, fused: accepted for compatibility: all parameters of a group are always updated by
-            one fused operation.
+            one fused operation. With `fused`, a `GradScaler` leaves dividing gradients to `step()`.
         differentiable: record the update, of parameters that are no leaves, for backward: then one
             operation after another, and `lr` and `weight_decay` may be Tensors that want gradients.
 
@@ -82,7 +82,7 @@ class SGD(Optimizer):
             "fused": fused,
         }
         super().__init__(params, defaults)
-        check_exclusive(fused=fused, foreach=foreach, differentiable=differentiable)
+        self._set_fused(fused, foreach, differentiable)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -92,18 +92,6 @@ class SGD(Optimizer):
             group.setdefault("foreach", None)
             group.setdefault("differentiable", False)
             group.setdefault("fused", False)
-
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update the parameters that have a gradient; the arguments are `Optimizer.step`'s."""
-        loss = None
-        if closure is not None:
-            with enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            update = self._update_differentiably if group["differentiable"] else self._update
-            for params in self._rounds(group):
-                update(group, params)
-        return loss
 
     def _update(self, group: dict[str, Any], candidates: list[Tensor]) -> None:
         params = [param for param in candidates if param._grad is not None]

@@ -36,7 +36,7 @@ class ArchiveReader:
     Args:
         file: at any position.
         pool: reads large records.
-        bytes_of: the whole file as an array, if it is mapped; records are then parts of it.
+        bytes_of: the whole file as an array, if it is mapped; storages are then parts of it.
         direct: `file` is a plain file of the system, and stays open as long as the pool works.
 
     Raises:
@@ -97,14 +97,12 @@ class ArchiveReader:
             end = start + _LOCAL_HEADER + entry.file_size
 
     def record(self, name: str) -> np.ndarray:
-        """The bytes of a record.
+        """The bytes of a record, read and checked.
 
         Raises:
             RuntimeError: there is none, or it is cut off, or is damaged.
         """
         entry, start = self._place(name)
-        if self.bytes_of is not None:
-            return self._mapped(name, start, entry.file_size)
         self.file.seek(start)
         try:
             data = read_into(self.file, entry.file_size)
@@ -150,7 +148,9 @@ class ArchiveReader:
                 f"storage {key[:50]!r} has {entry.file_size} bytes, {nbytes} are announced"
             )
         read = functools.partial(self.record, name)
-        if self.direct and self.bytes_of is None and nbytes >= _LARGE:
+        if self.bytes_of is not None:
+            read = functools.partial(self._mapped, name, start, nbytes)
+        elif self.direct and nbytes >= _LARGE:
             read = self.pool.submit(_checked, self.file.fileno(), name, entry, start).result
         if self.order.decode() == sys.byteorder or itemsize == 1:
             return lambda: frozen(read())

@@ -22,10 +22,14 @@ from .atomic import replacing
 from .encode import Encoded
 from .memory import mapped
 from .rebuild import Rebuilder, Stored, check_finished
-from .unpickle import Source, Unpickler, refuse
+from .unpickle import Source, Unpickler, refuse, shown
 
 MapLocation = Callable[[Tensor, str], Any] | Device | str | dict[str, str] | None
 FileLike = str | os.PathLike[str] | IO[bytes]
+
+# Bytes from which on a file is mapped unless asked otherwise: there, copying and checking it takes
+# several times as long as all else.
+MAPPED_FROM = 1 << 26
 
 
 def save(
@@ -73,7 +77,8 @@ def save(
             f"expected 'f' to be a path or a file to write to, not {type(f).__name__}"
         )
     encoded = Encoded(obj)
-    with _writing(f) as file, ThreadPoolExecutor() as pool:
+    # Checksums take less time than writing: one thread, and the writer has a processor of its own.
+    with _writing(f) as file, ThreadPoolExecutor(max_workers=1) as pool:
         archive = ArchiveWriter(file, name, pool)
         archive.record("data.pkl", encoded.pickle)
         if not _disable_byteorder_record:
@@ -115,8 +120,12 @@ def load(
             has the device to use. None for the device in the file.
         pickle_module: None.
         weights_only: accepted; it is always so.
-        mmap: map the file into memory and read when values are looked at; `f` must be a path.
-            Checksums are not looked at then.
+        mmap: True, map the file into memory: nothing is copied, values are read from the disk when
+            they are looked at, and as in PyTorch and safetensors no checksums of theirs are. `f`
+            must be a path. The file must not be cut or written to in place while tensors of it
+            live; replacing it, as `save` does, is safe on local disks. False, read it into memory
+            and look at checksums. None, True for zip archives at paths from 64 MB on (but on
+            Windows, which lets nobody replace a mapped file).
         pickle_load_args: `encoding`, of strings that Python 2 wrote.
 
     Raises:
@@ -137,7 +146,7 @@ def load(
         raise ValueError("f must be a file path in order to use the mmap argument")
     if path:
         with open(f, "rb") as file:
-            return _load(file, _placing(map_location), encoding, bool(mmap), direct=True)
+            return _load(file, _placing(map_location), encoding, mmap, direct=True)
     if not all(hasattr(f, name) for name in ("read", "seek", "tell", "readline")):
         raise AttributeError(
             f"{type(f).__name__!r} can't read and seek. You can only load from a file that is "
@@ -147,7 +156,9 @@ def load(
     return _load(f, _placing(map_location), encoding, False)
 
 
-def _load(file: BinaryIO, place: Any, encoding: str, mmap: bool, direct: bool = False) -> Any:
+def _load(
+    file: BinaryIO, place: Any, encoding: str, mmap: bool | None, direct: bool = False
+) -> Any:
     source = Source(file)
     start = source.take(min(4, source.left()))
     file.seek(source.here)
@@ -158,8 +169,16 @@ def _load(file: BinaryIO, place: Any, encoding: str, mmap: bool, direct: bool = 
         if mmap:
             raise RuntimeError("mmap can only be used with zip archives, not the legacy format")
         return legacy.load(source, rebuilder, place, encoding)
+    data = None
+    large = direct and source.left() >= MAPPED_FROM and os.name == "posix"
+    if mmap or (mmap is None and large):
+        try:
+            data = mapped(file)
+        except OSError:  # not every file system can
+            if mmap:
+                raise
     with ThreadPoolExecutor() as pool:
-        archive = ArchiveReader(file, pool, mapped(file) if mmap else None, direct)
+        archive = ArchiveReader(file, pool, data, direct)
         try:
             return _unpickled(archive, rebuilder, place, encoding)
         except BaseException:
@@ -172,7 +191,7 @@ def _unpickled(archive: ArchiveReader, rebuilder: Rebuilder, place: Any, encodin
 
     def persistent(reference: Any) -> Stored:
         if type(reference) is not tuple or len(reference) != 5 or reference[0] != "storage":
-            raise refuse(f"Unsupported reference to {str(reference)[:100]!r}")
+            raise refuse(f"Unsupported reference to {shown(reference)}")
         return rebuilder.storage(*reference[1:])
 
     def read(stored: Stored) -> Callable[[], np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .memory import frozen, read_into
 from .rebuild import Rebuilder, Stored, check_finished
-from .unpickle import Source, Unpickler, refuse
+from .unpickle import Source, Unpickler, refuse, shown
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
@@ -32,7 +32,7 @@ def load(source: Source, rebuilder: Rebuilder, place: Any, encoding: str) -> Any
     def persistent(reference: Any) -> Any:
         if type(reference) is not tuple or len(reference) != 6 or _text(reference[0]) != "storage":
             kind = _text(reference[0]) if type(reference) is tuple and reference else reference
-            raise refuse(f"Unsupported reference to {str(kind)[:100]!r}")
+            raise refuse(f"Unsupported reference to {shown(kind)}")
         _, kind, key, location, numel, view = reference
         return rebuilder.storage(kind, _text(key), _text(location), numel, view)
 
@@ -46,7 +46,8 @@ def load(source: Source, rebuilder: Rebuilder, place: Any, encoding: str) -> Any
     ).load()
     check_finished(result)
     keys = Unpickler(source, {}).load()
-    if type(keys) is not list or len(set(keys)) != len(keys):
+    named = type(keys) is list and all(type(key) in (str, bytes, int) for key in keys)
+    if not named or len(set(keys)) != len(keys):
         raise UnpicklingError("the list of storages is no list of different names")
     storages = _Storages(source, keys, rebuilder)
     rebuilder.fill(lambda stored: partial(storages.read, stored), place)
@@ -66,7 +67,7 @@ class _Storages:
         for key in map(_text, keys):
             stored = rebuilder.stored.get(key)
             if stored is None:
-                raise UnpicklingError(f"storage {str(key)[:50]!r} belongs to nothing")
+                raise UnpicklingError(f"storage {shown(key)} belongs to nothing")
             count = int.from_bytes(source.take(8), "little", signed=True)
             itemsize = stored.dtype.itemsize if stored.dtype else 1
             if count * itemsize != stored.nbytes:

@@ -14,7 +14,7 @@ import numpy as np
 from ..core import dtypes
 from ..core.devices import device as Device
 from ..core.size import Size
-from .unpickle import Global, as_key, pairs, refuse
+from .unpickle import Global, as_key, pairs, refuse, shown
 
 # PyTorch's storages by element type; "Untyped" counts bytes. Types that nothing here can hold are
 # known by name, so that the error can say what is missing.
@@ -82,7 +82,7 @@ def _set(items: Any = ()) -> set:
 def _bytes(text: Any = "", encoding: Any = "latin1") -> bytes:
     """How protocol 2 writes bytes: text in which every character is one."""
     if type(text) is not str or encoding not in ("latin1", "latin-1"):
-        raise refuse(f"Unsupported encoding {str(encoding)[:50]!r} of bytes")
+        raise refuse(f"Unsupported encoding {shown(encoding)} of bytes")
     return codecs.latin_1_encode(text)[0]
 
 
@@ -120,7 +120,7 @@ class NumpyType:
 
     def __init__(self, name: Any, align: Any = False, copy: Any = True) -> None:
         if type(name) is not str or name not in _NUMBERS:
-            raise refuse(f"Unsupported NumPy type {str(name)[:50]!r}")
+            raise refuse(f"Unsupported NumPy type {shown(name)}")
         self.dtype, self.name = np.dtype(name), "numpy.dtype"
 
     def build(self, state: Any) -> None:

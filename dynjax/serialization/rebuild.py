@@ -6,6 +6,7 @@ storages. So a file's claims are checked, and added up, before they cost memory.
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ from ..tensor.tensor import Tensor, host_value
 from .contents import contents
 from .names import NAMES, PARAMETER, TENSOR, Missing, NumpyType, StorageType
 from .strided import Part, view_of
-from .unpickle import Global, refuse
+from .unpickle import Global, refuse, shown
 
 # Tensors can be larger than their file: expanded ones, and overlapping views. This much, in bytes.
 MAX_EXPANSION = 1 << 28
@@ -124,14 +125,15 @@ class Rebuilder:
         if type(kind) is Missing:
             raise _no_such_type(kind)
         if type(kind) is not StorageType:
-            raise refuse(f"Unsupported storage of type {getattr(kind, 'name', kind)!r}")
+            name = repr(kind.name) if isinstance(kind, Global) else shown(kind)
+            raise refuse(f"Unsupported storage of type {name}")
         if type(key) is int:
             key = str(key)
         if type(key) is not str or type(location) is not str or type(numel) is not int:
             raise UnpicklingError("a storage is named by text, and has a number of elements")
         size = 1 if kind.dtype is None else kind.dtype.itemsize
-        if numel < 0:
-            raise UnpicklingError(f"a storage of {numel} elements")
+        if not 0 <= numel < 1 << 60:
+            raise UnpicklingError("a storage's number of elements is out of range")
         found = self.stored.get(key)
         if found is None:
             found = self.stored[key] = Stored(key, location, numel * size, kind.dtype)
@@ -208,6 +210,8 @@ class Rebuilder:
                 f"a tensor of size {list(part.size)}, stride {list(part.stride)} and offset "
                 f"{part.offset} does not fit into a storage of {stored.nbytes} bytes"
             )
+        if math.prod(max(n, 1) for n in part.size) * dtype.itemsize >= 1 << 63:  # an empty one
+            raise UnpicklingError(f"a tensor of size {list(part.size)} is too large")
         made = Rebuilt(stored, part, dtype)
         made.requires_grad = _flag(requires_grad, dtype)
         if metadata is not None:
@@ -243,7 +247,7 @@ class Rebuilder:
 
     def _from_type(self, function: Any, cls: Any, arguments: Any, state: Any) -> Tensor:
         """A tensor with attributes, or of a subclass."""
-        name = cls.name if type(cls) is Global else repr(cls)
+        name = cls.name if type(cls) is Global else shown(cls)
         if name not in (TENSOR, PARAMETER):
             raise refuse(f"Unsupported tensor type {name[:200]!r}")
         if type(function) is not Global or function.name not in self.names or not function.call:
@@ -271,7 +275,7 @@ class Rebuilder:
             raise UnpicklingError(f"attributes are a dictionary, not {type(state).__name__}")
         for name in state:
             if type(name) is not str or name.startswith("__") or hasattr(type(target), name):
-                raise refuse(f"Unsupported attribute {str(name)[:50]!r}")
+                raise refuse(f"Unsupported attribute {shown(name)}")
         vars(target).update(state)
 
     # --- elements

@@ -22,6 +22,7 @@ from ..core.devices import device as Device
 from ..tensor.tensor import Tensor, from_host
 from .atomic import replacing
 from .memory import ALIGNMENT, aligned, frozen, mapped
+from .unpickle import shown
 
 _DTYPES = {
     "BOOL": dtypes.bool_, "U8": dtypes.uint8, "I8": dtypes.int8, "I16": dtypes.int16,
@@ -159,9 +160,11 @@ class _File:
             raise self._bad(f"tensor {name[:100]!r} is not described by type, shape and offsets")
         dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
         if type(dtype) is not str or dtype not in _DTYPES:
-            raise self._bad(f"tensor {name[:100]!r} has type {str(dtype)[:50]!r}, unknown here")
+            raise self._bad(f"tensor {name[:100]!r} has type {shown(dtype)}, unknown here")
         if not _sizes(shape) or len(shape) > _MAX_DIMS or not _sizes(offsets) or len(offsets) != 2:
             raise self._bad(f"tensor {name[:100]!r} has no valid shape and offsets")
+        if math.prod(max(n, 1) for n in shape) * _DTYPES[dtype].itemsize >= 1 << 63:  # an empty one
+            raise self._bad(f"tensor {name[:100]!r} of shape {shape[:8]} is too large")
         start, stop = offsets
         if stop - start != math.prod(shape) * _DTYPES[dtype].itemsize or stop > len(self.data):
             raise self._bad(

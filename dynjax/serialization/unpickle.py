@@ -20,6 +20,9 @@ from typing import Any, BinaryIO
 # What a key may be made of; tuples so deep or so wide that hashing them never ends are not keys.
 _MAX_KEY_PARTS = 1000
 _MAX_KEY_DEPTH = 8
+# What calls may be given altogether, beyond twice the file: each may copy it, and a few bytes call.
+_MAX_COPIED = 1 << 20
+_SIZED = (str, bytes, bytearray, list, tuple, dict, OrderedDict, Counter, set, frozenset)
 
 
 class Global:
@@ -87,6 +90,13 @@ def refuse(what: str) -> UnpicklingError:
     )
 
 
+def shown(value: Any) -> str:
+    """A value of a file for a message: of containers the type, since their text may never end."""
+    if type(value) in (str, bytes):
+        return repr(value[:200])
+    return repr(value) if value is None or type(value) is float else type(value).__name__
+
+
 class Unpickler:
     """Runs one pickle.
 
@@ -111,6 +121,7 @@ class Unpickler:
         self.stack: list[Any] = []
         self.outer: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
+        self.room = 2 * source.size + _MAX_COPIED
 
     def load(self) -> Any:
         """The object that the pickle describes.
@@ -173,6 +184,7 @@ class Unpickler:
         if type(function) is not Global or function.call is None:
             name = function.name if type(function) is Global else type(function).__name__
             raise refuse(f"Unsupported call of {name!r}")
+        self.pay(arguments)
         try:
             self.stack[-1] = function.call(*arguments)
         except TypeError as error:
@@ -184,7 +196,21 @@ class Unpickler:
         target = self.stack[-1]
         if self.build is None:
             raise refuse(f"Unsupported state for {type(target).__name__}")
+        self.pay((state,))
         self.build(target, state)
+
+    def pay(self, given: tuple[Any, ...]) -> None:
+        """Count what a call is given, which it may copy.
+
+        Raises:
+            pickle.UnpicklingError: all calls together were given far more than the file holds.
+        """
+        self.room -= sum(len(x) for x in given if isinstance(x, _SIZED))
+        if self.room < 0:
+            raise UnpicklingError(
+                f"the pickle copies its objects to far more than the file's {self.source.size} "
+                "bytes: refused"
+            )
 
     def persistent_load(self) -> None:
         """BINPERSID."""
@@ -266,6 +292,8 @@ class Unpickler:
 
 def as_key(key: Any) -> Any:
     """An object to be hashed: refused where hashing could recurse or run without end."""
+    if not isinstance(key, tuple | frozenset):
+        return key
     level, count = [key], 0
     for _ in range(_MAX_KEY_DEPTH):
         level = [part for x in level if isinstance(x, tuple | frozenset) for part in x]

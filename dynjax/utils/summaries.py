@@ -67,14 +67,16 @@ class LayerInfo:
     output_bytes: int = 0
     macs: int = 0
 
-    def cell(self, column: str) -> str:
-        """The text in a column of the table."""
+    def cell(self, column: str, parts: Sequence[LayerInfo] = ()) -> str:
+        """The text in a column of the table, for the calls within this one too that are given."""
         if column == "num_params":
-            if self.is_recursive and self.own_params:
+            count = self.num_params if parts else self.own_params
+            if self.is_recursive and count:
                 return "(recursive)"
-            return f"{self.own_params:,}" if self.own_params else "--"
+            return f"{count:,}" if count else "--"
         if column == "mult_adds":
-            return f"{self.macs:,}" if self.macs else "--"
+            macs = self.macs + sum(part.macs for part in parts)
+            return f"{macs:,}" if macs else "--"
         value = getattr(self, column)
         return str(value) if value else "--"
 
@@ -91,7 +93,7 @@ class ModelStatistics:
         total_input, total_param_bytes: bytes.
         total_output_bytes: bytes of results that layers with parameters keep, and their gradients.
         col_names: the columns of the table.
-        depth: how deep the table goes.
+        depth: how deep the table goes; its last rows stand for what is below them too.
     """
 
     summary_list: list[LayerInfo]
@@ -106,12 +108,21 @@ class ModelStatistics:
     depth: int
 
     def __str__(self) -> str:
-        shown = [row for row in self.summary_list if row.depth < self.depth]
+        shown = [row for row in self.summary_list if row.depth <= self.depth]
         labels = [_label(row) for row in shown]
         first = "Layer (type:depth-idx)"
         width = max(map(len, [first, *labels])) + 2
         cells = [[_COLUMNS[name] for name in self.col_names]]
-        cells += [[row.cell(name) for name in self.col_names] for row in shown]
+        hidden: dict[int, list[LayerInfo]] = {}  # below the last rows that are shown
+        last = None
+        for row in self.summary_list:
+            if row.depth <= self.depth:
+                last = row
+            else:
+                hidden.setdefault(id(last), []).append(row)
+        cells += [
+            [row.cell(name, hidden.get(id(row), ())) for name in self.col_names] for row in shown
+        ]
         widths = [max(_WIDTH, *(len(text) + 2 for text in column)) for column in zip(*cells)]
         lines = [
             (label.ljust(width) + "".join(map(str.ljust, row, widths))).rstrip()
@@ -175,7 +186,7 @@ def summary(
         device: where those are made; None for where the model's parameters are.
         col_names: columns: any of input_size, output_size, num_params, kernel_size, mult_adds,
             trainable.
-        depth: how many levels of the tree the table shows.
+        depth: how many levels below the model the table shows; its last rows stand for all below.
         mode: "eval", "train" or "same": the mode that the model is run in.
         verbose: 1 prints the table.
         kwargs: further arguments of the model.

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import jax
 import pytest
 
+import dynjax
 from dynjax import backends, cuda
 from dynjax.core import devices
 from dynjax.core.devices import as_device, device, get_default_device, set_default_device
@@ -209,6 +210,15 @@ def test_cuda_without_gpu():
     for ask in (cuda.current_device, cuda.synchronize, cuda.get_device_name, cuda.mem_get_info):
         with pytest.raises(AssertionError, match="^Torch not compiled with CUDA enabled"):
             ask()
+
+
+def test_cpu_answers_as_a_device_does():
+    cpu = dynjax.cpu
+    assert cpu.is_available() and cpu.is_initialized() and cpu.device_count() == 1
+    cpu.set_device("cpu")
+    x = dynjax.ones(2) + 1
+    cpu.synchronize()
+    assert cpu.current_device() == "cpu" and x.tolist() == [2, 2]
 
 
 def test_cuda_with_gpus(two_gpus):

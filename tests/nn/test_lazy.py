@@ -36,6 +36,7 @@ def test_a_state_settles_the_sizes_too():
     assert not layer.has_uninitialized_params()
     x = dynjax.ones(2, 5)
     np.testing.assert_array_equal(layer(x).detach().numpy(), other(x).detach().numpy())
+    assert repr(layer) == repr(other)
 
 
 def test_types_and_copies_before_the_first_call():

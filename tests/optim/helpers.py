@@ -29,3 +29,23 @@ def parameters(*shapes: Sequence[int], seed: int = 0) -> list[Tensor]:
 def numpy(tensor: Tensor) -> np.ndarray:
     """A tensor's values now."""
     return np.array(tensor.detach().numpy())
+
+
+def check_differentiable(cls: type, **options: object) -> None:
+    """Updates that backward can go through lead to where the others lead, state included."""
+    params, others = parameters((2, 3), (3,)), parameters((2, 3), (3,))
+    optimizer = cls(params, lr=0.1, **options)
+    leaves = [param.clone() for param in others]
+    for leaf, other in zip(leaves, others):
+        leaf.grad = other.grad
+    differentiable = cls(leaves, lr=0.1, differentiable=True, **options)
+    for _ in range(3):
+        optimizer.step()
+        differentiable.step()
+    for param, leaf in zip(params, leaves):
+        assert leaf.grad_fn is not None
+        np.testing.assert_allclose(numpy(leaf), numpy(param), rtol=1e-5)
+        assert optimizer.state[param].keys() == differentiable.state[leaf].keys()
+        for name, value in optimizer.state[param].items():
+            found = differentiable.state[leaf][name]
+            np.testing.assert_allclose(numpy(found), numpy(value), rtol=1e-5)

@@ -8,7 +8,7 @@ import pytest
 from dynjax.core.dtypes import float32, float64, get_default_dtype, set_default_dtype
 from dynjax.optim import Adam, AdamW
 from dynjax.tensor.tensor import from_host
-from tests.optim.helpers import give, numpy, parameter, parameters
+from tests.optim.helpers import check_differentiable, give, numpy, parameter, parameters
 
 
 def reference(p, grads, *, lr, betas, eps, weight_decay, amsgrad, maximize, decoupled):
@@ -235,22 +235,7 @@ def test_bad_options(cls, options, error, message):
     ids=str,
 )
 def test_differentiable_steps_lead_to_the_same_place(options):
-    params, others = parameters((2, 3), (3,)), parameters((2, 3), (3,))
-    optimizer = Adam(params, lr=0.1, **options)
-    leaves = [param.clone() for param in others]
-    for leaf, other in zip(leaves, others):
-        leaf.grad = other.grad
-    differentiable = Adam(leaves, lr=0.1, differentiable=True, **options)
-    for _ in range(3):
-        optimizer.step()
-        differentiable.step()
-    for param, leaf in zip(params, leaves):
-        assert leaf.grad_fn is not None
-        np.testing.assert_allclose(numpy(leaf), numpy(param), rtol=1e-5)
-        for name, value in optimizer.state[param].items():
-            np.testing.assert_allclose(
-                numpy(differentiable.state[leaf][name]), numpy(value), rtol=1e-5
-            )
+    check_differentiable(Adam, **options)
 
 
 def test_differentiable_steps_of_complex_parameters_are_refused():

@@ -230,7 +230,7 @@ def test_repr():
         "SGD (\nParameter Group 0\n    dampening: 0\n    differentiable: False\n"
     )
     assert repr(optimizer).endswith("    nesterov: False\n    weight_decay: 0\n)")
-    assert "\n    lr: 0.5\n" in repr(optimizer) and "Parameter Group 1\n" in repr(optimizer)
+    assert "\n    lr: 0.5\n" in repr(optimizer) and "\n\nParameter Group 1\n" in repr(optimizer)
 
 
 def run(optimizer, params, steps=3, seed=1):

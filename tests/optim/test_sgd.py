@@ -7,7 +7,7 @@ import pytest
 
 from dynjax.autograd.multi_tensor import MultiTensor
 from dynjax.optim import SGD
-from tests.optim.helpers import give, numpy, parameter, parameters
+from tests.optim.helpers import check_differentiable, give, numpy, parameter, parameters
 
 
 def reference(values, grads, *, lr, momentum, dampening, weight_decay, nesterov, maximize):
@@ -148,15 +148,4 @@ def test_fused_needs_floating_parameters():
     ids=str,
 )
 def test_differentiable_steps_lead_to_the_same_place(options):
-    params, others = parameters((2, 3), (3,)), parameters((2, 3), (3,))
-    optimizer = SGD(params, lr=0.1, **options)
-    leaves = [param.clone() for param in others]
-    for leaf, other in zip(leaves, others):
-        leaf.grad = other.grad
-    differentiable = SGD(leaves, lr=0.1, differentiable=True, **options)
-    for _ in range(3):
-        optimizer.step()
-        differentiable.step()
-    for param, leaf in zip(params, leaves):
-        assert leaf.grad_fn is not None
-        np.testing.assert_allclose(numpy(leaf), numpy(param), rtol=1e-5)
+    check_differentiable(SGD, **options)

@@ -67,6 +67,10 @@ def test_repr(name, options):
     assert repr(pair.ours) == repr(pair.theirs)
     pair.step()
     assert repr(pair.ours) == repr(pair.theirs)
+    if name != "LBFGS":  # which has one group
+        pair.theirs.add_param_group({"params": [torch.zeros(2, 2)], "lr": 0.5})
+        pair.ours.add_param_group({"params": [ours(torch.zeros(2, 2))], "lr": 0.5})
+        assert repr(pair.ours) == repr(pair.theirs)
 
 
 BAD_STATES = [

@@ -1,11 +1,14 @@
 """`save` and `load` without PyTorch: what comes back, what is refused, what damage says."""
 
 import collections
+import errno
 import io
+import mmap
 import pathlib
 import pickle
 import random
 import resource
+import struct
 import sys
 import zipfile
 
@@ -16,7 +19,7 @@ import pytest
 import dynjax
 from dynjax import nn
 from dynjax.core import dtypes
-from dynjax.serialization import rebuild
+from dynjax.serialization import files, rebuild
 
 from .archives import archive, program, tensor
 
@@ -189,6 +192,56 @@ def test_paths(tmp_path, kind, mmap):
     assert read["a"].sum() == 999000
 
 
+def mapping(tensor):
+    """Whether a tensor's values lie in a mapped file."""
+    holder = tensor.numpy()
+    while isinstance(holder, np.ndarray):
+        holder = holder.base
+    return isinstance(holder.obj if isinstance(holder, memoryview) else holder, mmap.mmap)
+
+
+def test_large_files_are_mapped_unless_asked_otherwise(tmp_path, monkeypatch):
+    path = tmp_path / "state.pt"
+    dynjax.save(dynjax.arange(100_000.0), path)
+    assert not mapping(dynjax.load(path))
+    monkeypatch.setattr(files, "MAPPED_FROM", 100_000)
+    assert mapping(dynjax.load(path)) and mapping(dynjax.load(path, mmap=True))
+    assert not mapping(dynjax.load(path, mmap=False))
+    with open(path, "rb") as file:
+        assert not mapping(dynjax.load(file))
+
+
+def test_large_files_are_read_where_none_can_be_mapped(tmp_path, monkeypatch):
+    def refused(*args, **options):
+        raise OSError(errno.ENODEV, "No such device")
+
+    path = tmp_path / "state.pt"
+    dynjax.save(dynjax.arange(100_000.0), path)
+    monkeypatch.setattr(files, "MAPPED_FROM", 100_000)
+    monkeypatch.setattr(mmap, "mmap", refused)
+    assert dynjax.load(path)[-1] == 99_999
+    with pytest.raises(OSError, match="device"):
+        dynjax.load(path, mmap=True)
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+def test_damage_of_files_at_paths(tmp_path, mmap):
+    """That of the pickle shows always, that of values where they are read into memory."""
+    path, data = tmp_path / "state.pt", bytearray(saved({"a": dynjax.arange(100_000.0)}))
+
+    def load_damaged(place):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        return dynjax.load(path, mmap=mmap)
+
+    with pytest.raises(RuntimeError, match="checksum"):
+        load_damaged(data.index(b"FloatStorage"))
+    if not mmap:
+        with pytest.raises(RuntimeError, match="checksum"):
+            load_damaged(200_000)
+    else:
+        assert (load_damaged(200_000)["a"] != dynjax.arange(100_000.0)).sum() == 1
+
+
 @pytest.mark.parametrize(
     "target", ["cpu", dynjax.device("cpu"), {"cuda:0": "cpu"}, lambda storage, location: storage]
 )
@@ -273,6 +326,10 @@ LIES = {
     "negative stride": tensor((2,), (-1,), offset=1, numel=2),
     "negative offset": tensor((1,), (1,), offset=-1, numel=2),
     "negative storage": tensor((0,), (1,), numel=-2),
+    "no elements and an absurd size": tensor((0, 2**61), (1, 1), numel=2),
+    "no elements and absurd sizes": tensor((2**61, 0, 2**61), (1, 1, 1), numel=2),
+    "strides that overflow": tensor((2, 2), (2**61, 2**61), numel=2),
+    "a storage beyond all numbers": tensor((1,), (1,), numel=2**1900),
     "sizes and strides that differ": tensor((2,), (1, 1), numel=2),
     "65 dimensions": tensor((1,) * 65, (1,) * 65, numel=2),
     "absurd storage": tensor((1,), (1,), numel=HUGE),
@@ -339,6 +396,69 @@ def test_compressed_archives_are_refused():
     bomb = archive(program(), [bytes(1 << 20)], zipfile.ZIP_DEFLATED)
     with pytest.raises(RuntimeError, match="compressed"):
         load(bomb)
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (["a/data.pkl", "a/data.pkl"], "several records of one name"),
+        (["a/data.pkl", "a/data.pkl\0/b"], "several records of one name"),
+        (["a/data.pkl", "b/data.pkl"], "2 records 'data.pkl'"),
+        (["a/b/data.pkl"], "0 records"),
+        (["../a/data.pkl"], "0 records"),
+        (["a/archive.zip"], "0 records"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_archives_of_other_records_are_refused(names, why):
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as file:
+        for name in names:
+            entry = zipfile.ZipInfo("placeholder")
+            entry.filename = entry.orig_filename = name
+            file.writestr(entry, archive(program()) if name.endswith(".zip") else program())
+    with pytest.raises(RuntimeError, match=why):
+        load(made.getvalue())
+
+
+# Of the directory's end: what it counts, and where it says that the directory is.
+ENDS = {"entries": (8, 2), "all entries": (10, 2), "size": (12, 4), "start": (16, 4)}
+# Of an entry: its flags, form and sizes, lengths of what follows, its place.
+ENTRY = {
+    "flags": (8, 2), "form": (10, 2), "stored": (20, 4), "size": (24, 4), "name": (28, 2),
+    "extra": (30, 2), "comment": (32, 2), "disk": (34, 2), "place": (42, 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("claim", [0, 1, 1 << 15, -1])
+@pytest.mark.parametrize("field", [*ENDS, *ENTRY])
+def test_lies_of_a_directory_are_refused_or_make_no_difference(field, claim):
+    data = bytearray(archive(program(tensor((2,), (1,), numel=2)), [floats(1, 2)]))
+    ends = field in ENDS
+    place, size = ENDS[field] if ends else ENTRY[field]
+    place += data.rindex(b"PK\x05\x06") if ends else data.index(b"PK\x01\x02")
+    data[place : place + size] = (claim % (1 << 8 * size)).to_bytes(size, "little")
+    try:
+        (read,) = load(bytes(data))
+    except EXPECTED:
+        return
+    assert read.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "lie", [(1 << 63, 46, 0, 0), (1, -1, 0, 0), (1, 46, -1, 0), (1, 46, 0, -1)]
+)
+def test_lies_of_large_directories_are_refused(lie):
+    entries, size, start, place = (n % (1 << 64) for n in lie)
+    data = archive(program())
+    data = data[: data.rindex(b"PK\x05\x06")]
+    data += struct.pack(
+        "<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, entries, entries, size, start
+    )
+    data += struct.pack("<4sLQL", b"PK\x06\x07", 0, place, 1)
+    data += struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 65535, 65535, 2**32 - 1, 2**32 - 1, 0)
+    with pytest.raises(RuntimeError, match="zip archive"):
+        load(data)
 
 
 def test_records_that_share_bytes_are_refused():

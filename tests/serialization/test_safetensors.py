@@ -134,6 +134,11 @@ DAMAGED = {
     "shape of fractions": file_of({"a": entry(shape=(2.0,))}, bytes(8)),
     "shape of truth": file_of({"a": entry(shape=(2, True))}, bytes(8)),
     "absurd shape": file_of({"a": entry(shape=(1 << 61, 8))}, bytes(8)),
+    "absurd shape of nothing": file_of({"a": entry(shape=(0, 1 << 61), offsets=(0, 0))}),
+    "type of many parts": file_of(
+        b'{"a":{"dtype":' + b"[" * 900 + b"]" * 900 + b',"shape":[],"data_offsets":[0,4]}}',
+        bytes(4),
+    ),
     "65 dimensions": file_of({"a": entry(shape=(2, *[1] * 64))}, bytes(8)),
     "beyond the file": file_of({"a": entry(shape=(4,), offsets=(0, 16))}, bytes(8)),
     "backwards": file_of({"a": entry(shape=(0,), offsets=(8, 0))}, bytes(8)),

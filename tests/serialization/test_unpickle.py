@@ -18,7 +18,7 @@ import dynjax
 from dynjax.serialization import unpickle
 from dynjax.serialization.names import NAMES
 
-from .archives import archive
+from .archives import archive, tensor
 
 GADGETS = """
 os.system posix.system nt.system os.popen os.execv os.spawnl os.remove os.fork pty.spawn
@@ -60,6 +60,28 @@ dynjax.load dynjax.save dynjax.nn.Module dynjax.tensor.tensor._rebuild dynjax.in
 collections.OrderedDict.fromkeys collections.defaultdict collections.namedtuple collections._sys
 torch.Size.__reduce__ torch.Tensor.__class__ torch.device.__init__ _codecs.lookup _codecs.register
 codecs.encode codecs.decode codecs.open builtins.set.__subclasses__ builtins.complex.__class__
+importlib.util.spec_from_file_location importlib.machinery.SourceFileLoader importlib.reload
+ctypes.PyDLL ctypes.pythonapi.PyRun_SimpleString ctypes.util.find_library ctypes.CFUNCTYPE
+codecs.lookup_error codecs.iterdecode encodings.search_function builtins.super builtins.property
+builtins.__build_class__ builtins.__loader__ builtins.staticmethod builtins.Exception os._wrap_close
+os.posix_spawn os.execvp os.putenv os.startfile os.kill uuid._get_command_stdout platform.popen
+pydoc.pager pty._copy fcntl.ioctl mmap.mmap multiprocessing.reduction.DupFd multiprocessing.Pool
+multiprocessing.managers.BaseManager xmlrpc.client.ServerProxy telnetlib.Telnet nntplib.NNTP
+imaplib.IMAP4 gzip.open bz2.open lzma.open tarfile.open zipfile.ZipFile fileinput.input csv.reader
+linecache.getlines pstats.Stats _testcapi.run_in_subinterp _xxsubinterpreters.run_string
+_interpreters.exec faulthandler._sigsegv readline.read_init_file rlcompleter.Completer tkinter.Tk
+curses.wrapper syslog.syslog site.execsitecustomize zipapp.create_archive compileall.compile_file
+py_compile.compile unittest.main doctest.testfile symtable.symtable dataclasses.make_dataclass
+enum.Enum abc.ABCMeta string.Template.substitute re._compile random.Random secrets.token_bytes
+ssl.SSLContext email.message_from_file mimetypes.read_mime_types collections.deque decimal.Decimal
+datetime.datetime array._array_reconstructor numpy.core.multiarray._reconstruct numpy.memmap
+numpy.ndarray numpy.random._pickle.__randomstate_ctor numpy.fromfile numpy.lib.npyio.NpzFile
+torch._utils._rebuild_qtensor torch._utils._rebuild_wrapper_subclass
+torch._utils._rebuild_sparse_tensor torch._utils._rebuild_device_tensor_from_numpy
+torch._tensor._rebuild_from_type
+torch.multiprocessing.reductions.rebuild_storage_fd torch.package.PackageImporter
+torch.distributed.rpc.rpc_sync torch.ops.load_library torch.classes.load_library torch._C._load
+torch.utils.cpp_extension.load torch.compile torch.fx.symbolic_trace torch.ScriptModule
 """.split()
 
 
@@ -206,6 +228,106 @@ def test_programs_that_are_refused(program, why):
 def test_programs_that_are_cut_off(program):
     with pytest.raises(EOFError, match="cut off"):
         unpickle.loads(program, NAMES)
+
+
+ORDERED = b"ccollections\nOrderedDict\n)R"
+
+
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        (ORDERED, "Unsupported attribute '__class__'"),
+        (tensor((1,), (1,)), "Unsupported attribute '__class__'"),
+        (b"ctorch\nSize\n)R", "state for Size"),
+        (b"ctorch\nfloat32\n", "state for dtype"),
+        (b"ctorch\nTensor\n", "state for Global"),
+        (b"ctorch._utils\n_rebuild_tensor_v2\n", "state for Global"),
+        (b"}", "state for dict"),
+        (b"N", "state for NoneType"),
+    ],
+)
+def test_state_reaches_no_class(target, why):
+    state = b"}" + text("__class__") + b"ctorch\nTensor\ns"
+    with pytest.raises(pickle.UnpicklingError, match=why):
+        dynjax.load(io.BytesIO(archive(b"\x80\x02" + target + state + b"b.", [bytes(4)])))
+
+
+@pytest.mark.parametrize(
+    "name", ["__setstate__", "__reduce__", "__dict__", "keys", "move_to_end", "__getitem__"]
+)
+def test_state_hides_no_method(name):
+    state = b"}" + text(name) + b"Nsb."
+    with pytest.raises(pickle.UnpicklingError, match=f"Unsupported attribute '{name}'"):
+        dynjax.load(io.BytesIO(archive(b"\x80\x02" + ORDERED + state)))
+
+
+@pytest.mark.parametrize("state", [b"N", b"}N\x86", b"]", b"K\x01", b"}K\x01Ns", b"})Ns"])
+def test_state_is_names_and_values(state):
+    with pytest.raises(pickle.UnpicklingError, match="attribute"):
+        dynjax.load(io.BytesIO(archive(b"\x80\x02" + ORDERED + state + b"b.")))
+
+
+DOUBLING = b"N" + b"q\x000h\x00h\x00\x86" * 60  # a tuple whose text or hash would never end
+
+
+@pytest.mark.parametrize(
+    ("program", "why"),
+    [
+        (DOUBLING + b"Q", "reference to tuple"),
+        (b"(" + text("storage") + DOUBLING + text("0") + text("cpu") + b"K\x01tQ", "type tuple"),
+        (b"c_codecs\nencode\n(" + text("x") + DOUBLING + b"tR", "encoding tuple"),
+        (b"cnumpy\ndtype\n(" + DOUBLING + b"tR", "type tuple"),
+        (b"ctorch._tensor\n_rebuild_from_type_v2\n(N" + DOUBLING + b")}tR", "'tuple'"),
+        (ORDERED + b"}" + DOUBLING + b"Nsb", "too deep"),
+        (b"N" + b"\x85" * 50_000 + b"Q", "reference to tuple"),
+    ],
+)
+def test_messages_end(program, why):
+    with pytest.raises(pickle.UnpicklingError, match=why):
+        dynjax.load(io.BytesIO(archive(b"\x80\x02" + program + b".")))
+
+
+@pytest.mark.parametrize("keys", [b"(" + DOUBLING + b"l", b"(]l", b"}", b"(K\x01K\x01l"])
+def test_names_of_storages_in_the_legacy_format(keys):
+    head = b"".join(pickle.dumps(x, 2) for x in (0x1950A86A20F9469CFC6C, 1001, {}, []))
+    with pytest.raises(pickle.UnpicklingError, match="list of storages"):
+        dynjax.load(io.BytesIO(head + b"\x80\x02" + keys + b"."))
+
+
+LONG = b"B" + struct.pack("<I", 1 << 17) + bytes(1 << 17)
+MANY = b"(" + b"".join(b"M" + struct.pack("<H", k) for k in range(1 << 16)) + b"l"
+NAMED = b"}(" + b"".join(text(f"k{k}") + b"N" for k in range(10_000)) + b"u"
+PAIRS = b"(" + b"".join(text(f"k{k}") + b"N\x86" for k in range(10_000)) + b"l"
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("builtins.bytearray", LONG),
+        ("builtins.set", MANY),
+        ("torch.Size", MANY),
+        ("collections.Counter", NAMED),
+        ("collections.OrderedDict", PAIRS),
+    ],
+)
+def test_copies_of_one_object_are_bounded_by_the_file(name, given):
+    """A call takes a few bytes, and each would copy all that it is given."""
+    program = given + b"q\x010c" + "\n".join(split(name)).encode() + b"\nq\x020]("
+    program += b"h\x02h\x01\x85R" * 5000 + b"e."
+    tracemalloc.start()
+    try:
+        with pytest.raises(pickle.UnpicklingError, match="copies"):
+            unpickle.loads(program, NAMES)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 27
+    finally:
+        tracemalloc.stop()
+
+
+def test_copies_of_attributes_are_bounded_by_the_file():
+    each = b"ccollections\nOrderedDict\n)Rh\x01b"
+    program = b"\x80\x02" + NAMED + b"q\x010](" + each * 1000 + b"e."
+    with pytest.raises(pickle.UnpicklingError, match="copies"):
+        dynjax.load(io.BytesIO(archive(program)))
 
 
 def test_depth_costs_nothing_but_deep_keys_are_refused():

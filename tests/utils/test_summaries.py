@@ -70,13 +70,19 @@ def test_text():
     model = convolutional()
     model[0].requires_grad_(False)
     columns = ("input_size", "output_size", "kernel_size", "num_params", "mult_adds", "trainable")
-    text = str(torch.summary(model, (4, 1, 8, 8), col_names=columns, depth=2))
+    text = str(torch.summary(model, (4, 1, 8, 8), col_names=columns, depth=1))
     lines = text.splitlines()
     header = "Input Shape Output Shape Kernel Shape Param # Mult-Adds Trainable"
     assert lines[1].split() == ["Layer", "(type:depth-idx)", *header.split()]
     assert lines[4].startswith("├─Conv2d (0): 1-1") and lines[4].endswith("False")
     assert "[4, 1, 8, 8]" in lines[4] and "[3, 3]" in lines[4] and "20,480" in lines[4]
     assert "Dropout" not in text and "Partial" in lines[3]
+    # where the table ends, a row stands for all below it
+    assert lines[8].split()[:3] == ["├─Sequential", "(4):", "1-5"]
+    assert lines[8].split()[-3:] == ["5,130", "20,520", "True"]
+    whole = str(torch.summary(model, (4, 1, 8, 8), depth=0)).splitlines()
+    assert whole[3].split()[-2:] == ["5,226", "41,064"] and whole[4].startswith("=")
+    assert "├─Linear (1): 2-2" in str(torch.summary(model, (4, 1, 8, 8), depth=2))
     assert "Total params: 5,226\nTrainable params: 5,146\nNon-trainable params: 80\n" in text
     assert "Total mult-adds (M): 0.04" in text and "Params size (MB): 0.02" in text
 

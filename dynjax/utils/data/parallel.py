@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import multiprocessing
+import os
 import signal
 import time
 import weakref
@@ -55,7 +56,7 @@ class Workers:
         self.timeout, self.in_order = timeout, in_order
         self.most = min(prefetch, UNDERWAY)
         self.workers: list[Worker] = []
-        self.close = weakref.finalize(self, _shut_down, self.workers)
+        self.close = weakref.finalize(self, _shut_down, self.workers, os.getpid())
         context = context or multiprocessing.get_context("spawn")
         try:
             with _no_interrupts():
@@ -198,10 +199,15 @@ def _no_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _shut_down(workers: list[Worker]) -> None:
-    """End the processes: they notice that their connection is closed, or are made to end."""
+def _shut_down(workers: list[Worker], owner: int) -> None:
+    """End the processes: they notice that their connection is closed, or are made to end.
+
+    A process that was forked from the owner has ends of the connections too, and only closes them.
+    """
     for worker in workers:
         worker.channel.close()
+    if os.getpid() != owner:
+        return
     deadline = time.monotonic() + _PATIENCE
     for worker in workers:
         worker.process.join(max(0.0, deadline - time.monotonic()))

@@ -353,6 +353,22 @@ def test_a_killed_worker_is_noticed():
     assert "is killed by signal: Killed" in str(e.value.__cause__)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_a_forked_process_leaves_the_workers_alone():
+    iterator = iter(DataLoader(Rows(), num_workers=1))
+    next(iterator)
+    child = os.fork()
+    if not child:
+        failed = []
+        sys.unraisablehook = failed.append
+        iterator = None
+        gc.collect()
+        os._exit(len(failed))
+    assert os.waitpid(child, 0)[1] == 0
+    assert len(list(iterator)) == 9
+
+
 def test_timeout():
     begin = time.monotonic()
     loader = DataLoader(Rows(2, seconds=60), num_workers=1, timeout=0.5)

@@ -13,6 +13,7 @@ from dynjax.utils.data import (
     SequentialSampler,
     SubsetRandomSampler,
     WeightedRandomSampler,
+    distributed,
 )
 
 
@@ -70,6 +71,7 @@ def test_batches(drop_last, expected):
 @pytest.mark.parametrize("drop_last", [False, True])
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_distributed_parts_make_the_whole(shuffle, drop_last):
+    assert distributed.DistributedSampler is DistributedSampler
     samplers = [DistributedSampler(range(11), 4, r, shuffle, drop_last=drop_last) for r in range(4)]
     parts = [list(sampler) for sampler in samplers]
     assert {len(part) for part in parts} == {len(samplers[0])} == {2 if drop_last else 3}

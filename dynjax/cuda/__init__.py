@@ -11,11 +11,12 @@ from typing import Any
 
 import jax
 
-from .core import devices
-from .core.devices import as_device
-from .core.devices import device as Device
-from .engine import flush
-from .engine import random as _random
+from ..core import devices
+from ..core.devices import as_device
+from ..core.devices import device as Device
+from ..engine import flush
+from ..engine import random as _random
+from . import amp as amp
 
 
 def is_available() -> bool:
