@@ -30,7 +30,7 @@ from . import cache, explain
 from .batch import GAIN, LARGEST, Batched, NotWorthIt
 from .executor import POLICIES, Plan, body_of, compile_whole, flush, interpret, vectors
 from .fusion import Fused, NotOfAnyLength
-from .looped import Looped
+from .looped import Looped, LoopUse
 from .lower import Lowered
 from .parts import Dictionary, Part, Parted
 from .programs import Program, first_run, in_background, programs, quick_options
@@ -51,7 +51,16 @@ _lock = threading.Lock()
 
 def automatic(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
     """The policy in force by default."""
-    return _cold(plan, donate, trace, lambda: _batched(plan.lowered) or _parted(plan.whole))
+    return _cold(plan, donate, trace, lambda: _together(plan, trace.computed is not None))
+
+
+def _together(plan: Plan, resumed: bool) -> Batched | Parted | None:
+    """The trace as calls of groups, or of parts; loops first where it follows reads, since those
+    are mostly iterations, of which none can run with another."""
+    parted = _parted(plan.whole) if resumed else None
+    if parted is not None and any(isinstance(use, LoopUse) for use in parted.uses):
+        return parted
+    return _batched(plan.lowered) or parted or _parted(plan.whole)
 
 
 def in_parts(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
@@ -363,7 +372,7 @@ def _noted(
 
 
 _HOT = 1000  # runs after which what it costs to compile is little
-_HOT_READ = 64  # those of what a read waits for
+_HOT_READ = 1000  # those of what a read waits for
 _HOT_LOOP = 256  # those of a loop, which runs what is in it many times
 
 
