@@ -41,7 +41,7 @@ _WORTH = 0.6  # parts are worth it where this share of the kernels, or less, is 
 _CALL = 25e-6  # seconds that a call of a part costs
 _COMPILE = 4e-3  # seconds a kernel that compiling whole costs
 _TRIES = 3  # stretches between parts with a kernel, past which it runs alone between parts
-_OFTEN = 8  # runs among the last 16 from which on a trace counts as one that stays
+_OFTEN, _IN_A_ROW = 8, 4  # runs among the last 16 from which on a trace counts as one that stays
 _recent: deque[int] = deque(maxlen=16)
 _wholes: deque[Program] = deque(maxlen=4)  # the last that were compiled before anything else ran
 
@@ -52,6 +52,12 @@ _lock = threading.Lock()
 def automatic(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
     """The policy in force by default."""
     return _cold(plan, donate, trace, lambda: _together(plan, trace.computed is not None))
+
+
+def _stays(number: int) -> bool:
+    """Whether a plan has come again and again of late."""
+    last = list(_recent)
+    return last.count(number) >= _OFTEN or last[-_IN_A_ROW:] == [number] * _IN_A_ROW
 
 
 def _together(plan: Plan, resumed: bool) -> Batched | Parted | None:
@@ -98,7 +104,7 @@ def _cold(
     plan.parted_runs += 1
     parts = _by_parts(plan, trace)
     spent = plan.parted_runs * len(plan.parted.uses) * _CALL
-    if spent < plan.lowered.size * _COMPILE and _recent.count(plan.number) < _OFTEN:
+    if spent < plan.lowered.size * _COMPILE and not _stays(plan.number):
         return parts
     if not config.background:
         return compile_whole(plan, donate, trace)
