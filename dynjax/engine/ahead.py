@@ -10,6 +10,7 @@ the waits it saves.
 
 from __future__ import annotations
 
+import contextlib
 import time
 import weakref
 from collections import deque
@@ -42,6 +43,7 @@ _SMALL_READ = 1e-3  # seconds of a read by itself, below which most of it is tak
 _LONGEST = 512  # operations of a program
 _SMALL = 1024  # elements of a leaf that a forecast may hold on to
 _STACKED = 1 << 16  # bytes of a value, up to which all of its loop may stay for it
+_HELD = 1 << 24  # bytes that a program may compute
 _FEWEST = 4  # repetitions of a loop
 _STAGES = 4  # programs that start from one read
 
@@ -131,7 +133,8 @@ class Stage:
         if config.background:
             self.ready = in_background(self.compile)
         else:
-            self.compile()
+            with contextlib.suppress(Exception):  # as in the background: it runs without, then
+                self.compile()
 
     def compile(self) -> None:
         """Compile the program, unless running it could be noticed."""
@@ -338,13 +341,19 @@ def _stage(trace: Trace, plan: Any, new: bool) -> Stage | None:
     Args:
         new: whether to compile another one where that pays more.
     """
-    reads = [plan]
+    stages = plan.forecast.stages
+    new = new and not any(s.ready is not None and not s.ready.done() for s in stages.values())
+    if not new and not any(s.ready is not None or s.run is not None for s in stages.values()):
+        return None
+    reads, size = [plan], plan.size
     while len(reads) <= max(plan.lengths):
         read = reads[-1].forecast.follows
         if read is None or read.step is None or not read.forecast.sure():
             break
+        size += read.size
+        if size > _HELD:
+            break
         reads.append(read)
-    stages = plan.forecast.stages
     chosen, gain, cost = None, 0.0, None
     for stage in list(stages.values()):
         if stage.ready is not None and stage.ready.done():
@@ -362,7 +371,7 @@ def _stage(trace: Trace, plan: Any, new: bool) -> Stage | None:
             chosen, gain = stage, own
         elif own < 0:
             stage.tried -= 1  # it is tried again some day: that it was slow may be others' work
-    if not new or any(stage.ready is not None for stage in stages.values()):
+    if not new:
         return chosen
     gains = [_gain(plan.lengths, reads, k, cost) for k in range(len(reads))]
     best = gains.index(max(gains))

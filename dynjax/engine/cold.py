@@ -30,7 +30,7 @@ from . import cache, explain
 from .batch import GAIN, LARGEST, Batched, NotWorthIt
 from .executor import POLICIES, Plan, body_of, compile_whole, flush, interpret, vectors
 from .fusion import Fused, NotOfAnyLength
-from .looped import Looped
+from .looped import Looped, LoopUse
 from .lower import Lowered
 from .parts import Dictionary, Part, Parted
 from .programs import Program, first_run, in_background, programs, quick_options
@@ -41,7 +41,7 @@ _WORTH = 0.6  # parts are worth it where this share of the kernels, or less, is 
 _CALL = 25e-6  # seconds that a call of a part costs
 _COMPILE = 4e-3  # seconds a kernel that compiling whole costs
 _TRIES = 3  # stretches between parts with a kernel, past which it runs alone between parts
-_OFTEN = 8  # runs among the last 16 from which on a trace counts as one that stays
+_OFTEN, _IN_A_ROW = 8, 4  # runs among the last 16 from which on a trace counts as one that stays
 _recent: deque[int] = deque(maxlen=16)
 _wholes: deque[Program] = deque(maxlen=4)  # the last that were compiled before anything else ran
 
@@ -51,7 +51,22 @@ _lock = threading.Lock()
 
 def automatic(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
     """The policy in force by default."""
-    return _cold(plan, donate, trace, lambda: _batched(plan.lowered) or _parted(plan.whole))
+    return _cold(plan, donate, trace, lambda: _together(plan, trace.computed is not None))
+
+
+def _stays(number: int) -> bool:
+    """Whether a plan has come again and again of late."""
+    last = list(_recent)
+    return last.count(number) >= _OFTEN or last[-_IN_A_ROW:] == [number] * _IN_A_ROW
+
+
+def _together(plan: Plan, resumed: bool) -> Batched | Parted | None:
+    """The trace as calls of groups, or of parts; loops first where it follows reads, since those
+    are mostly iterations, of which none can run with another."""
+    parted = _parted(plan.whole) if resumed else None
+    if parted is not None and any(isinstance(use, LoopUse) for use in parted.uses):
+        return parted
+    return _batched(plan.lowered) or parted or _parted(plan.whole)
 
 
 def in_parts(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:
@@ -89,7 +104,7 @@ def _cold(
     plan.parted_runs += 1
     parts = _by_parts(plan, trace)
     spent = plan.parted_runs * len(plan.parted.uses) * _CALL
-    if spent < plan.lowered.size * _COMPILE and _recent.count(plan.number) < _OFTEN:
+    if spent < plan.lowered.size * _COMPILE and not _stays(plan.number):
         return parts
     if not config.background:
         return compile_whole(plan, donate, trace)
@@ -363,7 +378,7 @@ def _noted(
 
 
 _HOT = 1000  # runs after which what it costs to compile is little
-_HOT_READ = 64  # those of what a read waits for
+_HOT_READ = 1000  # those of what a read waits for
 _HOT_LOOP = 256  # those of a loop, which runs what is in it many times
 
 

@@ -161,6 +161,7 @@ def flush(reading: bool = False) -> None:
         return
     if trace.cur is trace.trie.root:
         return
+    trace.ahead = None
     live = [v for v in trace.vals if getrefcount(v) > _DEAD_RESULT and v.array is None]
     held = live
     if trace.computed is not None:
@@ -176,7 +177,7 @@ def flush(reading: bool = False) -> None:
 
 def _close(trace: Trace) -> None:
     """Put an empty trace in place of one that has run."""
-    computed, trace.ahead = trace.computed, None
+    computed = trace.computed
     if computed is not None:
         deque(map(_set_trace, computed.values, repeat(None)), 0)
         computed.over()

@@ -83,7 +83,7 @@ def read(trace: Trace, value: Value) -> bool:
         trace.parent is not None or trace.python or trace.nodes is not None or trace.freed
         or trace.unasked
         or trace.trie.eager or config.policy == "interpret"
-        or computed is not None and computed.reads >= _MOST
+        or (not trace.cur.entered if computed is None else computed.reads >= _MOST)
     ):  # fmt: skip
         return False
     vals = islice(trace.vals, trace.looked, None)

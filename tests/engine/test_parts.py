@@ -141,7 +141,7 @@ def test_graphs_that_never_come_again_run_operation_by_operation(monkeypatch):
 
 def test_a_trace_that_comes_again_is_compiled_whole_in_the_background():
     with dynjax.explain() as compiles:
-        losses, _ = trained([15] * 10, "auto")
+        losses, _ = trained([15] * 6, "auto")
         while cold._jobs and not all(job.future.done() for job in cold._jobs.values()):
             for job in list(cold._jobs.values()):
                 job.future.result()
@@ -149,7 +149,7 @@ def test_a_trace_that_comes_again_is_compiled_whole_in_the_background():
         jax.monitoring.register_event_duration_secs_listener(
             listen := lambda event, seconds, **_: compiled_here.append(event)
         )
-        again, _ = trained([15] * 10, "auto")
+        again, _ = trained([15] * 6, "auto")
         jax.monitoring.unregister_event_duration_listener(listen)
     assert not [event for event in compiled_here if "backend_compile" in event]
     whole = max(compiles, key=lambda c: c.operations)
@@ -163,7 +163,7 @@ def test_a_compile_that_fails_in_the_background_is_told_once(monkeypatch):
 
     monkeypatch.setattr(cold, "_compile", fail)
     with pytest.warns(RuntimeWarning, match="no more memory") as warned:
-        trained([17] * 8, "auto")
+        trained([17] * 4, "auto")
         in_background(int).result()  # what was asked before it has failed by now
         losses, _ = trained([17] * 8, "auto")
     assert len([w for w in warned if "no more memory" in str(w.message)]) == 1
