@@ -15,7 +15,8 @@ import pytest
 
 from dynjax.engine.executor import flush
 from dynjax.engine.programs import programs
-from dynjax.engine.trace import lazy_trie, state
+from dynjax.engine.trace import state
+from dynjax.engine.trie import lazy_trie
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "dynjax").rglob("*.py"))

@@ -10,7 +10,8 @@ import jax
 
 from ..engine.kernel import Kernel, kernels
 from ..engine.sweep import fill_kernel, sum_kernel
-from ..engine.trace import eager_trie, state
+from ..engine.trace import state
+from ..engine.trie import eager_trie
 from ..engine.value import Value
 from ..tensor.storage import write
 from ..tensor.tensor import Tensor, value_of, wrap

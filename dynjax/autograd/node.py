@@ -15,7 +15,8 @@ from ..core.hooks import RemovableHandle
 from ..engine import ahead, executor
 from ..engine.frames import Place, Source, source_of
 from ..engine.kernel import Kernel
-from ..engine.trace import Step, Trace, path_of, state
+from ..engine.trace import Trace, state
+from ..engine.trie import Step, path_of
 from ..engine.unfold import open_parts
 from ..engine.value import Value
 from ..tensor.tensor import Tensor, meta_of, wrap

@@ -13,7 +13,8 @@ from typing import Any
 from ..core.collector import Unhurried
 from ..engine.frames import user_place
 from ..engine.sweep import sweep_kernel
-from ..engine.trace import Step, Template, Trace
+from ..engine.trace import Trace
+from ..engine.trie import Step, Template
 from ..engine.value import Kind
 
 

@@ -15,7 +15,8 @@ from ..engine.executor import flush
 from ..engine.frames import user_place
 from ..engine.kernel import Kernel, kernels
 from ..engine.lower import Lowered
-from ..engine.trace import Step, Template, Trace, state
+from ..engine.trace import Trace, state
+from ..engine.trie import Step, Template
 from ..engine.unfold import credit
 from ..engine.value import Kind, Value
 from ..optim._plan import Update

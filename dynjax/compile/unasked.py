@@ -17,7 +17,8 @@ from typing import Any
 import jax
 
 from ..core.config import config
-from ..engine.trace import Step, Trace, path_of, state
+from ..engine.trace import Trace, state
+from ..engine.trie import Step, path_of
 from ..engine.unfold import close_part, credit
 from ..nn import hooks
 from ..nn.module import Module, call, later

@@ -30,7 +30,8 @@ from .explain import note as explain_compile
 from .loops import chains, values_looped
 from .programs import in_background, programs, quick_options
 from .resume import lowered_after
-from .trace import Trace, path_of
+from .trace import Trace
+from .trie import path_of
 from .value import Value
 
 # Set by autograd: the value that the owner of a leaf has now, None if it is gone or has changed.

@@ -34,7 +34,8 @@ from .looped import Looped, LoopUse
 from .lower import Lowered
 from .parts import Dictionary, Part, Parted
 from .programs import Program, first_run, in_background, programs, quick_options
-from .trace import Step, Trace
+from .trace import Trace
+from .trie import Step
 
 _SHORTEST = 24  # kernels, below which a trace is compiled whole unless all its parts are at hand
 _WORTH = 0.6  # parts are worth it where this share of the kernels, or less, is to be compiled

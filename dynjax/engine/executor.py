@@ -25,7 +25,8 @@ from .lower import Lowered, lower
 from .pack import Pack, Vectors, joined, vectors
 from .programs import Program, first_run, programs
 from .resume import lowered_after
-from .trace import Step, Trace, eager_trie, path_of, runner, state
+from .trace import Trace, runner, state
+from .trie import Step, eager_trie, path_of
 from .value import Value, concrete
 
 # Set by autograd: keeps the tape of results whose graph is still to be walked.

@@ -12,7 +12,7 @@ from typing import Any
 from ..core.config import config
 from .frames import Source, source_of, user_place
 from .kernel import Kernel
-from .trace import Step
+from .trie import Step
 from .value import Kind
 
 

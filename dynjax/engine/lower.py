@@ -13,7 +13,7 @@ from .kernel import Kernel, Op, evaluate, is_inexact
 from .kernel import kernels as known
 from .loops import starts_of
 from .sweep import written_out
-from .trace import Step
+from .trie import Step
 
 _TIMES = 8  # repetitions from which on a chain is compiled as a loop
 

@@ -23,7 +23,7 @@ from .looped import Looped, LoopUse, capacity_for, in_ranges, loop_use
 from .loops import Form, Loop, outside, source_of
 from .lower import Lowered
 from .programs import compile_ahead
-from .trace import Step
+from .trie import Step
 
 _LONGEST = 256  # kernels of a part
 _FEWEST = 3  # how often neighbours must meet

@@ -23,7 +23,8 @@ from ..core.config import config
 from . import ahead, executor
 from .executor import POLICIES, Plan, call, plain, remember, settle, unusual
 from .resume import Computed, lowered_after, saved
-from .trace import Step, Trace, path_of, state
+from .trace import Trace, state
+from .trie import Step, path_of
 from .value import Value
 
 _DEAD_RESULT = 3  # trace.vals, the loop variable, getrefcount's argument

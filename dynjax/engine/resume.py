@@ -12,7 +12,8 @@ from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from .lower import Lowered, lower
-from .trace import Step, Trace
+from .trace import Trace
+from .trie import Step
 from .value import Value
 
 

@@ -15,7 +15,7 @@ from .lower import Lowered
 from .parts import Part
 from .regroup import TERMS, RowsIn, RowsSum
 from .sweep import Writer, fill_kernel, sum_kernel
-from .trace import Step
+from .trie import Step
 from .units import Piece, Unit, results_of, the_one
 
 

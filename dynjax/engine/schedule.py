@@ -22,7 +22,7 @@ from .parts import Part
 from .regroup import RowsIn, RowsSum, rows_joined, taken_apart
 from .reverse import Reverse, Tables
 from .rows import Row, Spec
-from .trace import Step
+from .trie import Step
 from .units import results_of, units
 
 _FEWEST = 48  # kernels of a trace, below which nothing is gained

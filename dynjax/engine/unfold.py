@@ -14,7 +14,8 @@ from sys import getrefcount
 
 from .kernel import Kernel
 from .lower import Lowered
-from .trace import Step, Trace, nowhere, path_of
+from .trace import Trace
+from .trie import Step, nowhere, path_of
 from .value import Kind, Value
 
 

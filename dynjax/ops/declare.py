@@ -22,7 +22,8 @@ import numpy as np
 from ..core import dtypes
 from ..engine.kernel import Kernel, Rows, kernels
 from ..engine.random import default_generator, make_key
-from ..engine.trace import Step, Template, Trace, runner, state
+from ..engine.trace import Trace, runner, state
+from ..engine.trie import Step, Template
 from ..engine.value import Kind, Value, concrete, kind_of
 from ..tensor.storage import ViewStep
 from ..tensor.tensor import Tensor as TensorHandle

@@ -18,7 +18,8 @@ from ..autograd.dispatch import into, into_same_type
 from ..core.dtypes import get_default_dtype
 from ..engine.frames import user_place
 from ..engine.random import default_generator
-from ..engine.trace import Step, Template, Trace, state
+from ..engine.trace import Trace, state
+from ..engine.trie import Step, Template
 from ..engine.value import Value
 from ..tensor.parameter import Parameter
 from ..tensor.storage import Alias, refresh, share

@@ -19,7 +19,8 @@ import dynjax as torch
 from dynjax import nn
 from dynjax.compile import unasked
 from dynjax.engine.executor import flush
-from dynjax.engine.trace import lazy_trie, state
+from dynjax.engine.trace import state
+from dynjax.engine.trie import lazy_trie
 from dynjax.interop.jax import from_function
 from dynjax.nn.hooks import register_module_forward_hook
 

@@ -5,7 +5,8 @@ import pytest
 
 import dynjax
 from dynjax import nn
-from dynjax.engine.trace import lazy_trie, state
+from dynjax.engine.trace import state
+from dynjax.engine.trie import lazy_trie
 
 
 @pytest.fixture(autouse=True)
