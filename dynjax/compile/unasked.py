@@ -65,7 +65,10 @@ class Unasked:
     """
 
     def __init__(self, module: Module) -> None:
-        self._module = weakref.ref(module)
+        ident = id(module)
+        # No `weakref.finalize`: it would be seen running where the collector finds a module while
+        # another call is recorded.
+        self._module = weakref.ref(module, lambda gone: _known.pop(ident, None))
         self._parts: dict[Hashable, list[Part]] = {}
         self._recent = Recents()
         self._served = self._attempts = 0
@@ -128,19 +131,18 @@ class Unasked:
 class _Compiled:
     """What a module is called by once calls of it are recorded.
 
-    It knows its module by number only: a module is gone as soon as nobody holds it.
+    It does not hold its module, which is gone as soon as nobody else does.
     """
 
-    __slots__ = ("_ident",)
+    __slots__ = ("_module",)
 
-    def __init__(self, ident: int) -> None:
-        self._ident = ident
+    def __init__(self, module: Module) -> None:
+        self._module = weakref.ref(module)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        unasked = _known[self._ident]
-        module = unasked._module()
-        own = module.__dict__
-        if not _wanted(state.trace) or any(map(own.__getitem__, hooks.HOOK_DICTS)):
+        module = self._module()
+        own, unasked = module.__dict__, _known.get(id(module))
+        if unasked is None or not _wanted(state.trace) or any(map(own.get, hooks.HOOK_DICTS)):
             return call(module, args, kwargs)
         result = unasked.attempt(args, kwargs)
         return watched(module, args, kwargs) if result is MISS else result
@@ -234,9 +236,8 @@ def _put(module: Module, unasked: Unasked) -> None:
     if ident not in _known:
         if len(_known) >= _MOST_MODULES:
             _forget(next(iter(_known)))
-        weakref.finalize(module, _known.pop, ident, None).atexit = False
         _known[ident] = unasked
-        module.__dict__["_compiled_call_impl"] = _Compiled(ident)
+        module.__dict__["_compiled_call_impl"] = _Compiled(module)
 
 
 def _forget(ident: int) -> None:

@@ -63,10 +63,16 @@ class Chain(nn.Module):
         return torch.stack(ends)
 
 
+def forget_graphs():
+    """Make every graph a new one."""
+    flush()
+    lazy_trie.clear()
+    state.restart()
+
+
 @pytest.fixture(autouse=True)
 def fresh():
-    flush()
-    lazy_trie.clear()  # so that every graph is new
+    forget_graphs()
     before = torch.config.cells
     torch.config.cells = True
     unasked.credit.left, unasked.credit.asked = unasked.credit._MOST, 0
@@ -607,7 +613,7 @@ def test_threads_call_one_module():
 def test_graphs_that_are_always_looked_at_stop_recording():
     model = Chain()
     for n in range(12):
-        lazy_trie.clear()
+        forget_graphs()
         y = model(inputs(), (3, 2 + n % 3))
         assert y.grad_fn.name() == "StackBackward0"
         y.sum().item()
@@ -690,7 +696,7 @@ def random_program(seed):
 def test_random_programs_are_the_same_with_and_without(seed, monkeypatch):
     monkeypatch.setattr(torch.config, "policy", "interpret")
     seen, values, gradients = random_program(seed)
-    lazy_trie.clear()
+    forget_graphs()
     wanted_seen, wanted_values, wanted_gradients = without(random_program, seed)
     assert seen == wanted_seen
     for a, b in zip(values + gradients, wanted_values + wanted_gradients, strict=True):
