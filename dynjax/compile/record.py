@@ -24,7 +24,7 @@ from .part import Part
 from .places import Grad, Inputs, New, Numbers, Same, Write
 from .signature import children, objects, rebuild
 from .snapshot import Before, Counter, Key, Snapshot, instances, subclasses
-from .watch import Watch
+from .watch import Watch, objects_alive
 
 _one_at_a_time = threading.RLock()  # generators are marked for all threads
 
@@ -357,14 +357,17 @@ class _Maker:
                     raise _Problem(f"keeps a tensor of shape {tuple(tensor.shape)} beyond the call")
 
     def _strangers(self, mine: set[int]) -> list[Tensor]:
-        return [
+        alive = objects_alive()
+        found = [
             t
-            for t in instances(gc.get_objects(), subclasses(Tensor))
+            for t in instances(alive, subclasses(Tensor))
             if hasattr(t, "_v")
             and t._v.trace is self.trace
             and id(t) not in mine
             and id(t) not in self.snapshot.tensors
         ]
+        alive.clear()
+        return found
 
     def _inputs(self, leaves: tuple[int, ...]) -> Inputs | None:
         entered = list(self.trace.leaves)

@@ -9,12 +9,15 @@ import os
 import sys
 import sysconfig
 from collections.abc import Callable
+from itertools import chain, compress, repeat, starmap
+from operator import is_not
 from types import CodeType, FrameType
 from typing import Any
 
 import jax
 import numpy as np
 
+from ..core.collector import Unhurried
 from ..engine.frames import Source, is_ours
 
 _STANDARD = tuple({sysconfig.get_path("stdlib") + os.sep, os.path.dirname(os.__file__) + os.sep})
@@ -60,6 +63,25 @@ def kind_of_code(code: CodeType) -> str:
     return _kind_of_file(code.co_filename)
 
 
+def objects_alive() -> list[Any]:
+    """Every object that Python's collector knows but tuples; the list itself is among them, so that
+    it has to be cleared.
+
+    A tuple that another thread is just making must not be held: Python makes it longer only as long
+    as nobody else knows it, and fails otherwise. So all of this is one call into C, during which no
+    other thread runs, nor the collector, which would call Python.
+    """
+    held: list[list[Any]] = []
+    hold = map(held.append, starmap(gc.get_objects, ((),)))
+    let_go = starmap(held.clear, ((),))
+    everything = chain.from_iterable(chain(filter(None, hold), held))
+    wanted = map(is_not, map(type, chain.from_iterable(held)), repeat(tuple))
+    # One more than there are, so that both come to their ends and keep nothing.
+    wanted_ones = compress(chain(everything, (None,)), wanted)
+    with Unhurried():
+        return list(chain(wanted_ones, filter(None, let_go)))
+
+
 class Watch:
     """Context manager: watches this thread's Python.
 
@@ -77,7 +99,7 @@ class Watch:
         self._modes: list[str] = []
         self._mode = "dynjax"
         # Alive until the end, so that an identity among theirs means: existed before.
-        self.objects: list[Any] = gc.get_objects()
+        self.objects: list[Any] = objects_alive()
         self._before: set[int] | None = None
 
     def forget(self) -> None:
@@ -172,4 +194,4 @@ def _base_in_world(cls: type) -> bool:
     )
 
 
-__all__ = ["PURE", "Watch", "kind_of_code"]
+__all__ = ["PURE", "Watch", "kind_of_code", "objects_alive"]

@@ -3,6 +3,8 @@
 import collections
 import gc
 import random
+import sys
+import threading
 import time
 import warnings
 
@@ -532,3 +534,32 @@ def test_what_listens_to_the_collector_or_to_jax_is_no_effect_of_the_function():
         jax.monitoring.unregister_event_duration_listener(compiled)
     assert results == [[1.0] * 7] * 2
     assert len(seen) > 2
+
+
+def test_recording_leaves_alone_what_other_threads_are_making():
+    # A tuple that grows must be known to nobody else, or Python raises SystemError.
+    errors, done = [], threading.Event()
+
+    def numbers():
+        for k in range(2000):  # in Python, so that threads take turns in between
+            yield k + 1
+
+    def make():
+        while not done.is_set():
+            try:
+                tuple(numbers())
+            except SystemError as error:
+                errors.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)
+    thread = threading.Thread(target=make)
+    thread.start()
+    try:
+        for k in range(4):
+            torch.compile(lambda x, k=k: x * k + 1)(torch.ones(1))
+    finally:
+        done.set()
+        thread.join()
+        sys.setswitchinterval(before)
+    assert not errors
