@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from math import prod
+from operator import is_
 from typing import Any
 
 import jax
@@ -74,7 +75,7 @@ class Forecast:
         """Whether what the read takes can be foreseen."""
         if not (self.leaves or self.numbers):
             return True
-        return self.steady >= _SEEN and None not in self.leaves
+        return self.steady >= _SEEN and not any(source is None for source in self.leaves)
 
 
 class Stage:
@@ -257,7 +258,9 @@ def note(trace: Trace, plan: Any) -> None:
     numbers = forecast.numbers
     if step.nnum > before.step.nnum:
         numbers = _numbers_since(trace, before.step)
-    if forecast.leaves == leaves and _equal(forecast.numbers, numbers):
+    # Weak references compare what they lead to: tensors, whose `==` is an operation.
+    same = len(forecast.leaves) == len(leaves) and all(map(is_, forecast.leaves, leaves))
+    if same and _equal(forecast.numbers, numbers):
         forecast.steady += 1
     else:
         forecast.leaves, forecast.numbers, forecast.steady = leaves, numbers, 1

@@ -516,3 +516,15 @@ def test_a_program_that_can_not_be_compiled_ahead_is_not_heard_of(monkeypatch):
     monkeypatch.setattr(ahead.Stage, "compile", fail)
     data = inputs(20, 5)
     same(trained(data), interpreted(monkeypatch, data))
+
+
+def test_parameters_of_other_models_are_never_compared_by_value(taken):
+    data = inputs(10, 6)
+    for seed in range(3):  # the same steps of the trie, other parameters
+        dynjax.manual_seed(seed)
+        models = [Settling(), Settling()]
+        for x in data:
+            for model in models:
+                model.zero_grad()
+                model(dynjax.from_numpy(x)).square().sum().backward()
+                dynjax.optim.SGD(model.parameters(), lr=0.01).step()
