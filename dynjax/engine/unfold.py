@@ -69,8 +69,7 @@ def open_parts(trace: Trace) -> None:
             writer.open(step)
         else:
             writer.copy(step)
-    writer.commit(trace.vals)
-    trace.unasked = None
+    writer.commit(trace.vals, None)
     credit.lost()
 
 
@@ -125,7 +124,7 @@ def close_part(
     kept = [v for v in trace.vals if writer.places[v.idx] >= 0 or getrefcount(v) > _DEAD]
     if any(writer.places[v.idx] < 0 for v in kept):
         return None
-    writer.commit(kept)
+    writer.commit(kept, trace.unasked)
     return writer.steps
 
 
@@ -236,9 +235,14 @@ class _Writer:
             if places[former] < 0:
                 places[former] = new.base + k
 
-    def commit(self, vals: list[Value]) -> None:
+    def commit(self, vals: list[Value], unasked: bool | None) -> None:
         """Put what was written in place of what was there; in one go, in C, so that an interrupt
-        comes before or after it."""
+        comes before or after it.
+
+        Args:
+            vals: the values that there are now.
+            unasked: what is to be said of parts recorded unasked.
+        """
         trace, places = self.trace, self.places
         moved = [places[v.idx] for v in vals]
         leaves = {value: places[idx] for value, idx in trace.leaves.items()}
@@ -246,10 +250,13 @@ class _Writer:
         freed = self.freed.union([places[i] for i in trace.freed])
         nodes = trace.nodes and {places[base]: node for base, node in trace.nodes.items()}
         miss = self.cur if trace.miss is None else trace.miss
-        names = ("cur", "vals", "leaves", "owners", "freed", "nodes", "numbers", "miss", "moved")
-        now = (self.cur, vals, leaves, owners, freed, nodes, self.numbers, miss, places)
+        now = {
+            "cur": self.cur, "vals": vals, "leaves": leaves, "owners": owners, "freed": freed,
+            "nodes": nodes, "numbers": self.numbers, "miss": miss, "moved": places,
+            "unasked": unasked,
+        }  # fmt: skip
         todo: list[tuple[Callable, ...]] = [(_set_idx, v, i) for v, i in zip(vals, moved)]
-        todo += [(setattr, trace, name, value) for name, value in zip(names, now, strict=True)]
+        todo += [(setattr, trace, *item) for item in now.items()]
         deque(starmap(call, todo), 0)
 
 
