@@ -196,8 +196,10 @@ class Kernel:
         return needs
 
     def _found_needs(self, wrt: tuple[int, ...]) -> tuple[int, ...]:
+        if self.unasked:  # which is written out before it matters that a little more is named
+            return self.parts.read_by_vjp(wrt)
         try:
-            return self._read_by_vjp(wrt) if self.parts is None else self.parts.read_by_vjp(wrt)
+            return self._read_by_vjp(wrt)
         except Exception:
             # No gradient rule: all is kept, and backward says so if it ever comes here.
             return tuple(range(len(self.in_avals)))

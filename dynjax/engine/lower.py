@@ -73,7 +73,8 @@ class Lowered(NamedTuple):
 
     def read_by_vjp(self, wrt: Sequence[int]) -> tuple[int, ...]:
         """The leaves that a vector-Jacobian product with respect to some of them reads: those from
-        which it computes what the products of the operations read."""
+        which it computes what the products of the operations read. An operation counts as computed
+        from all that it takes, so that there may be more than by the jaxpr, never fewer."""
         n = len(self.leaves)
         flowing, read = set(wrt), set()
         first = starts_of(self.program, n)
