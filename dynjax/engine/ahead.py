@@ -370,14 +370,14 @@ def _stage(trace: Trace, plan: Any, new: bool) -> Stage | None:
             continue
         if stage.tried >= _TRIALS:
             cost = max(stage.seconds - plan.seconds, 0.0) / (n - 1)
-        own = _gain(plan.lengths, stage.reads, n - 1, cost)
+        own = _gains(plan.lengths, stage.reads, cost)[-1]
         if own > gain:
             chosen, gain = stage, own
         elif own < 0:
             stage.tried -= 1  # it is tried again some day: that it was slow may be others' work
     if not new:
         return chosen
-    gains = [_gain(plan.lengths, reads, k, cost) for k in range(len(reads))]
+    gains = _gains(plan.lengths, reads, cost)
     best = gains.index(max(gains))
     if gains[best] > max(_BETTER * gain, _WORTH) and reads[best].number not in stages:
         if len(stages) >= _STAGES:
@@ -407,21 +407,26 @@ def _settle(stage: Stage, trace: Trace) -> None:
         explain_compile(cause, trace.cur, stage.compiling, size, len(programs.programs))
 
 
-def _gain(lengths: Sequence[int], reads: Sequence[Any], k: int, cost: float | None) -> float:
-    """Seconds that running ahead by `k` reads would have saved the last times.
+def _gains(lengths: Sequence[int], reads: Sequence[Any], cost: float | None) -> list[float]:
+    """Seconds that running ahead by so many reads would have saved the last times, from none on.
 
     Args:
         lengths: how many reads came, each time.
         reads: those foreseen, the first being here.
-        k: how many.
         cost: seconds of computing one ahead; None if that was never measured.
     """
-    if not k:
-        return 0.0
-    alone = reads[1].seconds
+    alone = reads[1].seconds if len(reads) > 1 else 0.0
     if cost is None:
         cost = alone / 8 if alone < _SMALL_READ else alone
-    return sum([min(n, k) * (alone - cost) - max(k - n, 0) * cost for n in lengths])
+    ended = [0] * len(reads)  # traces, by how many of these reads came
+    for n in lengths:
+        ended[min(n, len(reads) - 1)] += 1
+    gains, gain, come = [0.0], 0.0, len(lengths)
+    for k in range(1, len(reads)):
+        come -= ended[k - 1]
+        gain += come * alone - len(lengths) * cost
+        gains.append(gain)
+    return gains
 
 
 __all__ = ["Ahead", "Forecast", "Stage", "note", "run", "take"]

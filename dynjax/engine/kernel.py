@@ -5,16 +5,13 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ..core.config import config
-
-if TYPE_CHECKING:
-    from jax.extend import core as jex
+from .traced import Traced, scalars
 
 
 class Rows(NamedTuple):
@@ -40,7 +37,8 @@ class Kernel:
         op: the operation's name, as `grad_fn` and pictures show it.
         grad_name: the name its tape node carries.
         key: every static value that distinguishes it from other kernels.
-        fn: takes `n_arrays` arrays, then the numbers as 0-d arrays; returns a tuple of arrays.
+        fn: takes arrays of `in_avals`, then the numbers as 0-d arrays; returns a tuple of arrays.
+        body: the same as it was written, which takes other numbers of rows too.
         in_avals: shapes and types of the array inputs.
         numbers: the type (float or int) of each run-time number.
         out_avals: shapes and types of the results.
@@ -59,9 +57,9 @@ class Kernel:
     """
 
     __slots__ = (
-        "op", "grad_name", "key", "fn", "in_avals", "numbers", "out_avals", "saves", "is_alias",
+        "op", "grad_name", "key", "fn", "body", "in_avals", "numbers", "out_avals", "saves", "is_alias",
         "updates", "fleeting", "parts", "unasked", "kept", "cotangents", "adds", "rows", "sweep",
-        "_vjps", "_needs", "_flows", "__weakref__",
+        "_vjps", "_needs", "_flows", "_pulls", "__weakref__",
     )  # fmt: skip
 
     def __init__(
@@ -82,7 +80,6 @@ class Kernel:
         self.op = op
         self.grad_name = grad_name or camel(op) + "Backward0"
         self.key = key
-        self.fn = fn
         self.in_avals = tuple(in_avals)
         self.numbers = tuple(numbers)
         self.saves = saves
@@ -99,9 +96,11 @@ class Kernel:
         self._vjps: dict = {}
         self._needs: dict = {}
         self._flows: dict = {}
-        if out_avals is None:
-            out_avals = infer(fn, self.in_avals, self.numbers)
-        self.out_avals = out_avals
+        self._pulls: dict = {}  # the equations of products, by (wrt, given), until they are made
+        self.body = fn
+        self.fn: Callable[..., tuple]
+        self.fn = traced = Traced(fn, (*self.in_avals, *scalars(self.numbers)))
+        self.out_avals = traced.trace() if out_avals is None else out_avals
 
     def vjp(self, wrt: tuple[int, ...], given: tuple[int, ...]) -> Kernel:
         """The kernel of this one's vector-Jacobian product.
@@ -120,13 +119,17 @@ class Kernel:
             found = self._vjps[wrt, given] = Kernel(
                 self.op + "_backward",
                 ("vjp", self.key, wrt, given),
-                self._vjp_fn(wrt, given, needs),
+                self._vjp_fn(self.body, wrt, given, needs),
                 [self.in_avals[i] for i in needs] + [self.out_avals[k] for k in given],
                 self.numbers,
                 grad_name=self.grad_name + "Backward0",
                 fleeting=True,
                 out_avals=tuple(self.in_avals[i] for i in wrt),
             )
+            pull = self._pulls.pop((wrt, given), None)
+            if pull is None or pull.reads != needs:
+                pull = self._product(wrt, given, needs)
+            found.fn = pull
             found.cotangents = len(needs)
             if self.rows is not None:
                 found.rows = self._product_rows(needs, wrt, given)
@@ -143,9 +146,13 @@ class Kernel:
         return None
 
     def _vjp_fn(
-        self, wrt: tuple[int, ...], given: tuple[int, ...], needs: Sequence[int]
+        self,
+        fn: Callable[..., tuple],
+        wrt: tuple[int, ...],
+        given: tuple[int, ...],
+        needs: Sequence[int],
     ) -> Callable[..., tuple]:
-        fn, in_avals = self.fn, self.in_avals
+        in_avals = self.in_avals
 
         def vjp_fn(*args: Any) -> tuple:
             kept = dict(zip(needs, args, strict=False))
@@ -168,6 +175,18 @@ class Kernel:
             return tuple(map(_conjugate, pull(tuple(map(_conjugate, cotangents)))))
 
         return vjp_fn
+
+    def _product(
+        self,
+        wrt: tuple[int, ...],
+        given: tuple[int, ...],
+        needs: Sequence[int],
+        optional: int = 0,
+    ) -> Traced:
+        """The vector-Jacobian product of the equations."""
+        avals = [self.in_avals[i] for i in needs] + [self.out_avals[k] for k in given]
+        fn = self._vjp_fn(self.fn, wrt, given, needs)
+        return Traced(fn, (*avals, *scalars(self.numbers)), optional)
 
     def flowing(self, wrt: tuple[int, ...], given: tuple[int, ...]) -> tuple[int, ...]:
         """Of the array inputs to differentiate, those that the results with a cotangent come from:
@@ -207,13 +226,10 @@ class Kernel:
     def _read_by_vjp(self, wrt: tuple[int, ...]) -> tuple[int, ...]:
         n = len(self.in_avals)
         given = tuple(k for k, o in enumerate(self.out_avals) if is_inexact(o.dtype))
-        with jax.enable_x64(True):
-            numbers = [jax.ShapeDtypeStruct((), _NUMBER[t]) for t in self.numbers]
-            closed = jax.make_jaxpr(self._vjp_fn(wrt, given, range(n)))(
-                *self.in_avals, *(self.out_avals[k] for k in given), *numbers
-            )
-        used = read_inputs(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
-        return tuple(i for i in range(n) if used[i])
+        pull = self._product(wrt, given, range(n), n)
+        reads = pull.reads
+        self._pulls[wrt, given] = pull
+        return reads
 
     def __repr__(self) -> str:
         return f"<kernel {self.op}>"
@@ -222,18 +238,6 @@ class Kernel:
 # Of kernels that differ in nothing but the number of rows: what the first of them needs, all do.
 _needs_of_families: dict[tuple[Rows, tuple[int, ...]] | None, tuple[int, ...]] = {}
 _MOST_FAMILIES = 4096
-_NUMBER = {float: np.dtype(np.float64), int: np.dtype(np.int64)}
-
-
-def infer(
-    fn: Callable[..., tuple], in_avals: Sequence[jax.ShapeDtypeStruct], numbers: Sequence[type]
-) -> tuple[jax.ShapeDtypeStruct, ...]:
-    """Shapes and types of the results of `fn`; a bad call fails here, with the body's own error."""
-    with jax.enable_x64(True):
-        scalars = [jax.ShapeDtypeStruct((), _NUMBER[t]) for t in numbers]
-        return tuple(jax.eval_shape(fn, *in_avals, *scalars))
-
-
 # A kernel in a program: itself, the places of its inputs, its numbers as (is float, position).
 Op = tuple[Kernel, tuple[int, ...], tuple[tuple[bool, int], ...]]
 
@@ -260,36 +264,6 @@ def _conjugate(x: Any) -> Any:
 def camel(name: str) -> str:
     """PyTorch's spelling of an operation in node names: log_softmax -> LogSoftmax."""
     return "".join(part[:1].upper() + part[1:] for part in name.strip("_").split("_"))
-
-
-def read_inputs(jaxpr: jex.Jaxpr, live_outs: Sequence[bool]) -> list[bool]:
-    """Which inputs of a jaxpr its live outputs depend on."""
-    live = {v for v, on in zip(jaxpr.outvars, live_outs, strict=True) if on and _is_var(v)}
-    for eqn in reversed(jaxpr.eqns):
-        outs = [v in live for v in eqn.outvars]
-        if not any(outs):
-            continue
-        inner = _called(eqn)
-        reads = read_inputs(inner, outs) if inner is not None else [True] * len(eqn.invars)
-        live.update(v for v, on in zip(eqn.invars, reads, strict=True) if on and _is_var(v))
-    return [v in live for v in jaxpr.invars]
-
-
-def _is_var(v: Any) -> bool:
-    # Imports Pallas too, which takes longer than all of dynjax: not at start-up.
-    from jax.extend.core import Literal
-
-    return not isinstance(v, Literal)
-
-
-def _called(eqn: Any) -> jex.Jaxpr | None:
-    """The body of a call-like equation whose inputs and outputs match it one to one."""
-    if eqn.primitive.name not in ("jit", "pjit", "closed_call", "custom_jvp_call", "remat2"):
-        return None
-    body = eqn.params.get("jaxpr") or eqn.params.get("call_jaxpr")
-    body = getattr(body, "jaxpr", body)
-    matches = body is not None and len(body.invars) == len(eqn.invars)
-    return body if matches else None
 
 
 class KernelCache:

@@ -93,7 +93,6 @@ def first_run(program: Program, arrays: Sequence[Any]) -> Sequence[Any]:
     return results
 
 
-@functools.cache
 def quick_options(level: int | None = None) -> dict[str, Any] | None:
     """Options under which XLA compiles for a CPU in less than half the time; None if it has none.
 
@@ -103,15 +102,28 @@ def quick_options(level: int | None = None) -> dict[str, Any] | None:
     Args:
         level: of optimisation, 0 to 3; None for XLA's own.
     """
-    tried = {} if level is None else {"xla_backend_optimization_level": level}
-    more = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
-    for options in ({**tried, **more}, tried):
+    options = dict(_known_options())
+    if level is not None and options:
+        options[_LEVEL] = level
+    else:
+        options.pop(_LEVEL, None)
+    return options or None
+
+
+_LEVEL = "xla_backend_optimization_level"
+_QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
+
+
+@functools.cache
+def _known_options() -> dict[str, Any]:
+    """What this XLA knows of them; asking costs a compile."""
+    for options in ({_LEVEL: 0, **_QUICK}, {_LEVEL: 0}):
         try:
             jax.jit(int, compiler_options=options).lower().compile()
         except jax.errors.JaxRuntimeError:  # another XLA, which does not know one of them
             continue
         return options
-    return None
+    return {}
 
 
 def compile_ahead(programs: Sequence[tuple[Program, Sequence[Any]]]) -> None:

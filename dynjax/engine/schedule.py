@@ -397,7 +397,7 @@ class Schedule:
         kernel = self.program[found.made[0]][0]
         key = (kernel.rows.family, "rows in", row, self.capacity[row], size)
         step = self.steps[found.made[0]]
-        run = self.program_of(key, lambda: rows.computed(kernel.fn), 1, kernel.op, step)
+        run = self.program_of(key, lambda: rows.computed(kernel.body), 1, kernel.op, step)
         given = (self._concatenated(found.leaves, pick, size), *found.others)
         self.uses.append(Use(run, (row,), (), given, (), np.int32(start)))
 
@@ -417,7 +417,7 @@ class Schedule:
         total = self.first[found.total]
         key = (kernel.rows.family, "sum over rows", row, self.capacity[row], size)
         step = self.steps[found.made[0]]
-        run = self.program_of(key, lambda: rows.products_added(kernel.fn), 0, kernel.op, step)
+        run = self.program_of(key, lambda: rows.products_added(kernel.body), 0, kernel.op, step)
         index = [len(pick), *cotangents, *cotangents[:1] * (size - len(pick))]
         given = (total, self._concatenated(found.leaves, pick, size), *found.others)
         self.uses.append(Use(run, (), (row,), given, (total,), np.array(index, np.int32)))
