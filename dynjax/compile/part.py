@@ -358,6 +358,7 @@ def _kernel(
             (float,) * n_floats + (int,) * len(lowered.ints),
             grad_name="CompiledFunctionBackward",
             out_avals=tuple(lowered.out_avals[k] for k in outs),
+            by_python=True,
         )
         kernel.parts, kernel.kept, kernel.unasked = lowered, kept, unasked
         return kernel

@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ..core.config import config
-from .traced import Traced, scalars
+
+if TYPE_CHECKING:
+    from jax.extend import core as jex
 
 
 class Rows(NamedTuple):
@@ -39,6 +42,8 @@ class Kernel:
         key: every static value that distinguishes it from other kernels.
         fn: takes arrays of `in_avals`, then the numbers as 0-d arrays; returns a tuple of arrays.
         body: the same as it was written, which takes other numbers of rows too.
+        by_python: whether `fn` is that too: what consists of kernels, which are traced once by
+            themselves; or a user's, whose rules for gradients may hold on to values of a trace.
         in_avals: shapes and types of the array inputs.
         numbers: the type (float or int) of each run-time number.
         out_avals: shapes and types of the results.
@@ -57,8 +62,9 @@ class Kernel:
     """
 
     __slots__ = (
-        "op", "grad_name", "key", "fn", "body", "in_avals", "numbers", "out_avals", "saves", "is_alias",
-        "updates", "fleeting", "parts", "unasked", "kept", "cotangents", "adds", "rows", "sweep",
+        "op", "grad_name", "key", "fn", "body", "by_python", "in_avals", "numbers", "out_avals",
+        "saves", "is_alias", "updates", "fleeting", "parts", "unasked", "kept", "cotangents",
+        "adds", "rows", "sweep",
         "_vjps", "_needs", "_flows", "_pulls", "__weakref__",
     )  # fmt: skip
 
@@ -76,6 +82,7 @@ class Kernel:
         updates: bool = False,
         fleeting: bool = False,
         out_avals: tuple[jax.ShapeDtypeStruct, ...] | None = None,
+        by_python: bool = False,
     ) -> None:
         self.op = op
         self.grad_name = grad_name or camel(op) + "Backward0"
@@ -96,11 +103,12 @@ class Kernel:
         self._vjps: dict = {}
         self._needs: dict = {}
         self._flows: dict = {}
-        self._pulls: dict = {}  # the equations of products, by (wrt, given), until they are made
-        self.body = fn
-        self.fn: Callable[..., tuple]
-        self.fn = traced = Traced(fn, (*self.in_avals, *scalars(self.numbers)))
-        self.out_avals = traced.trace() if out_avals is None else out_avals
+        self._pulls: dict = {}  # products of all inputs, by (wrt, given), until they are made
+        self.body, self.by_python = fn, by_python
+        self.fn: Callable[..., tuple] = fn if by_python else _traced_once(fn)
+        if out_avals is None:
+            out_avals = infer(self.fn, self.in_avals, self.numbers)
+        self.out_avals = out_avals
 
     def vjp(self, wrt: tuple[int, ...], given: tuple[int, ...]) -> Kernel:
         """The kernel of this one's vector-Jacobian product.
@@ -125,11 +133,10 @@ class Kernel:
                 grad_name=self.grad_name + "Backward0",
                 fleeting=True,
                 out_avals=tuple(self.in_avals[i] for i in wrt),
+                by_python=self.by_python,
             )
-            pull = self._pulls.pop((wrt, given), None)
-            if pull is None or pull.reads != needs:
-                pull = self._product(wrt, given, needs)
-            found.fn = pull
+            if not self.by_python:
+                found.fn = self._product(wrt, given, needs)
             found.cotangents = len(needs)
             if self.rows is not None:
                 found.rows = self._product_rows(needs, wrt, given)
@@ -155,14 +162,9 @@ class Kernel:
         in_avals = self.in_avals
 
         def vjp_fn(*args: Any) -> tuple:
-            kept = dict(zip(needs, args, strict=False))
             cotangents = args[len(needs) : len(needs) + len(given)]
             numbers = args[len(needs) + len(given) :]
-            # What the product does not read may be anything of the right type.
-            full = [
-                kept[i] if i in kept else jnp.zeros(a.shape, a.dtype)
-                for i, a in enumerate(in_avals)
-            ]
+            full = _filled(in_avals, needs, args)
 
             def partial(*active: Any) -> tuple:
                 inputs = list(full)
@@ -177,16 +179,18 @@ class Kernel:
         return vjp_fn
 
     def _product(
-        self,
-        wrt: tuple[int, ...],
-        given: tuple[int, ...],
-        needs: Sequence[int],
-        optional: int = 0,
-    ) -> Traced:
-        """The vector-Jacobian product of the equations."""
-        avals = [self.in_avals[i] for i in needs] + [self.out_avals[k] for k in given]
-        fn = self._vjp_fn(self.fn, wrt, given, needs)
-        return Traced(fn, (*avals, *scalars(self.numbers)), optional)
+        self, wrt: tuple[int, ...], given: tuple[int, ...], needs: tuple[int, ...]
+    ) -> Callable[..., tuple]:
+        """The vector-Jacobian product, as it was traced to see what it reads if it was."""
+        whole = self._pulls.pop((wrt, given), None)
+        if whole is None:
+            return _traced_once(self._vjp_fn(self.fn, wrt, given, needs))
+        in_avals = self.in_avals
+
+        def product(*args: Any) -> tuple:
+            return whole(*_filled(in_avals, needs, args), *args[len(needs) :])
+
+        return product
 
     def flowing(self, wrt: tuple[int, ...], given: tuple[int, ...]) -> tuple[int, ...]:
         """Of the array inputs to differentiate, those that the results with a cotangent come from:
@@ -226,10 +230,15 @@ class Kernel:
     def _read_by_vjp(self, wrt: tuple[int, ...]) -> tuple[int, ...]:
         n = len(self.in_avals)
         given = tuple(k for k, o in enumerate(self.out_avals) if is_inexact(o.dtype))
-        pull = self._product(wrt, given, range(n), n)
-        reads = pull.reads
-        self._pulls[wrt, given] = pull
-        return reads
+        whole = self._vjp_fn(self.fn, wrt, given, range(n))
+        if not self.by_python:
+            whole = self._pulls[wrt, given] = _traced_once(whole)
+        with jax.enable_x64(True):
+            closed = jax.make_jaxpr(whole)(
+                *self.in_avals, *(self.out_avals[k] for k in given), *_scalars(self.numbers)
+            )
+        used = read_inputs(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
+        return tuple(i for i in range(n) if used[i])
 
     def __repr__(self) -> str:
         return f"<kernel {self.op}>"
@@ -238,6 +247,39 @@ class Kernel:
 # Of kernels that differ in nothing but the number of rows: what the first of them needs, all do.
 _needs_of_families: dict[tuple[Rows, tuple[int, ...]] | None, tuple[int, ...]] = {}
 _MOST_FAMILIES = 4096
+_NUMBER = {float: np.dtype(np.float64), int: np.dtype(np.int64)}
+
+
+def _scalars(numbers: Sequence[type]) -> list[jax.ShapeDtypeStruct]:
+    return [jax.ShapeDtypeStruct((), _NUMBER[t]) for t in numbers]
+
+
+def infer(
+    fn: Callable[..., tuple], in_avals: Sequence[jax.ShapeDtypeStruct], numbers: Sequence[type]
+) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """Shapes and types of the results of `fn`; a bad call fails here, with the body's own error."""
+    with jax.enable_x64(True):
+        return tuple(jax.eval_shape(fn, *in_avals, *_scalars(numbers)))
+
+
+def _traced_once(fn: Callable[..., tuple]) -> Callable[..., tuple]:
+    """A function whose Python runs once, for all traces that it becomes part of.
+
+    The first step of a program traces each of its operations several times: for the shapes of its
+    results, for what its gradient reads, and in every program. Putting known equations in place
+    costs a fraction of tracing the Python behind them again.
+    """
+    return jax.jit(fn, inline=True)
+
+
+def _filled(
+    avals: Sequence[jax.ShapeDtypeStruct], needs: Sequence[int], args: Sequence[Any]
+) -> list[Any]:
+    """All inputs, from those that a product needs: the others may be anything of the right type."""
+    kept = dict(zip(needs, args, strict=False))
+    return [kept[i] if i in kept else jnp.zeros(a.shape, a.dtype) for i, a in enumerate(avals)]
+
+
 # A kernel in a program: itself, the places of its inputs, its numbers as (is float, position).
 Op = tuple[Kernel, tuple[int, ...], tuple[tuple[bool, int], ...]]
 
@@ -264,6 +306,34 @@ def _conjugate(x: Any) -> Any:
 def camel(name: str) -> str:
     """PyTorch's spelling of an operation in node names: log_softmax -> LogSoftmax."""
     return "".join(part[:1].upper() + part[1:] for part in name.strip("_").split("_"))
+
+
+def read_inputs(jaxpr: jex.Jaxpr, live_outs: Sequence[bool]) -> list[bool]:
+    """Which inputs of a jaxpr its live outputs depend on."""
+    live = {v for v, on in zip(jaxpr.outvars, live_outs, strict=True) if on and _is_var(v)}
+    for eqn in reversed(jaxpr.eqns):
+        outs = [v in live for v in eqn.outvars]
+        if not any(outs):
+            continue
+        inner = _called(eqn)
+        reads = read_inputs(inner, outs) if inner is not None else [True] * len(eqn.invars)
+        live.update(v for v, on in zip(eqn.invars, reads, strict=True) if on and _is_var(v))
+    return [v in live for v in jaxpr.invars]
+
+
+def _is_var(v: Any) -> bool:
+    # Not by JAX's class of literals: its module imports Pallas, which takes longer than dynjax.
+    return not hasattr(v, "val")
+
+
+def _called(eqn: Any) -> jex.Jaxpr | None:
+    """The body of a call-like equation whose inputs and outputs match it one to one."""
+    if eqn.primitive.name not in ("jit", "pjit", "closed_call", "custom_jvp_call", "remat2"):
+        return None
+    body = eqn.params.get("jaxpr") or eqn.params.get("call_jaxpr")
+    body = getattr(body, "jaxpr", body)
+    matches = body is not None and len(body.invars) == len(eqn.invars)
+    return body if matches else None
 
 
 class KernelCache:

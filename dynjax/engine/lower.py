@@ -281,7 +281,7 @@ def _cut(kernel: Kernel, open_ends: tuple[bool, ...]) -> Kernel:
         key,
         lambda: Kernel(
             kernel.op, key, fn, kernel.in_avals, kernel.numbers, updates=kernel.updates,
-            fleeting=kernel.fleeting, out_avals=kernel.out_avals,
+            fleeting=kernel.fleeting, out_avals=kernel.out_avals, by_python=kernel.by_python,
         ),
     )  # fmt: skip
 

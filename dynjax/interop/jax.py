@@ -67,7 +67,7 @@ def from_function(fn: Callable[..., Any]) -> Callable[..., Any]:
             return tuple(out) if structures[key] else (out,)
 
         name = getattr(fn, "__name__", "function").strip("<>")
-        kernel = kernels.get(key, lambda: Kernel(name, key, body, avals))
+        kernel = kernels.get(key, lambda: Kernel(name, key, body, avals, by_python=True))
         results = [wrap(v) for v in state.trace.record(kernel, values)]
         return tuple(results) if structures[key] else results[0]
 

@@ -206,9 +206,7 @@ _COMBINE = {"prod": "multiply", "amax": "max", "amin": "min"}
 
 
 def _combiner(reduce):
-    if reduce == "sum":
-        return _add_at
-    return lambda base, where, src: _combined(reduce, base, where, src)
+    return _add_at if reduce == "sum" else partial(_combined, reduce)
 
 
 def _combine(reduce, base, where, values):
@@ -216,39 +214,36 @@ def _combine(reduce, base, where, values):
     return getattr(base.at[where], how)(values, mode="drop")
 
 
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _combined(reduce, base, where, src):
     """Scatter by product or extreme, differentiable to any order; ties share the gradient."""
-
-    @jax.custom_jvp
-    def run(base, src):
-        return _combine(reduce, base, where, src)
-
-    @run.defjvp
-    def tangent(primals, tangents):
-        base, src = primals
-        out = run(base, src)
-        weigh = _product_weights if reduce == "prod" else _extreme_weights
-        of_base, of_src = weigh(run, base, where, src, out)
-        return out, _add_at(tangents[0] * of_base, where, tangents[1] * of_src)
-
-    return run(base, src)
+    return _combine(reduce, base, where, src)
 
 
-def _extreme_weights(run, base, where, src, out):
+@_combined.defjvp
+def _combined_jvp(reduce, primals, tangents):
+    base, where, src = primals
+    out = _combined(reduce, *primals)
+    weigh = _product_weights if reduce == "prod" else _extreme_weights
+    of_base, of_src = weigh(base, where, src, out)
+    return out, _add_at(tangents[0] * of_base, where, tangents[2] * of_src)
+
+
+def _extreme_weights(base, where, src, out):
     of_base = (base == out).astype(out.dtype)
     of_src = (src == out[where]).astype(out.dtype)
     ties = _add_at(of_base, where, of_src)
     return of_base / ties, of_src / ties[where]
 
 
-def _product_weights(run, base, where, src, out):
+def _product_weights(base, where, src, out):
     one = jnp.ones((), out.dtype)
     filled = jnp.where(base == 0, one, base)
-    of_base = run(filled, src) / filled
+    of_base = _combined("prod", filled, where, src) / filled
     is_zero = src == 0
     zeros = _add_at(jnp.zeros_like(base), where, is_zero.astype(base.dtype))[where]
     lone = is_zero & (zeros == 1)
-    others = run(base, jnp.where(lone, one, src))[where]
+    others = _combined("prod", base, where, jnp.where(lone, one, src))[where]
     return of_base, jnp.where(lone, others, out[where] / jnp.where(is_zero, one, src))
 
 

@@ -1,8 +1,12 @@
-"""Kernels: what of their inputs a vector-Jacobian product reads."""
+"""Kernels: how often their Python runs, and what a vector-Jacobian product reads."""
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import dynjax
+from dynjax.engine.kernel import Kernel
 from dynjax.engine.trace import state
 
 F = dynjax.nn.functional
@@ -45,3 +49,32 @@ def test_kernels_that_differ_in_the_number_of_rows_need_the_same(monkeypatch):
     )
     again, second = needs(4)
     assert second is not first and again == found == (0,) and not traced
+
+
+def test_an_operation_runs_its_python_once_for_all_programs_and_its_gradient():
+    runs = []
+
+    def fn(x):
+        runs.append(1)
+        return (jnp.sin(x),)
+
+    kernel = Kernel("counted", object(), fn, [jax.ShapeDtypeStruct((3,), np.float32)])
+    product = kernel.vjp((0,), (0,))
+    x = np.arange(3, dtype=np.float32)
+    for _ in range(2):  # in two programs
+        with jax.enable_x64(True):
+            got = jax.jit(lambda x: product.fn(x, kernel.fn(x)[0]))(x)[0]
+        np.testing.assert_allclose(got, np.cos(x) * np.sin(x), rtol=1e-6)
+    assert len(runs) == 1
+    assert kernel.body(np.zeros((2, 3)))[0].shape == (2, 3)  # any number of rows
+
+
+def test_what_a_product_does_not_need_is_left_out_of_it():
+    kernel = Kernel("scaled", object(), lambda x, y, n: (x * y * n, x + y),
+                    [jax.ShapeDtypeStruct((3,), np.float64)] * 2, (float,))  # fmt: skip
+    assert kernel.needs((0,)) == (1,)
+    for given, wanted in (((0,), [4, 6, 8]), ((0, 1), [5, 7, 9]), ((1,), [1, 1, 1])):
+        product = kernel.vjp((0,), given)
+        with jax.enable_x64(True):
+            found = product.fn(np.arange(2.0, 5), *[np.ones(3)] * len(given), np.float64(2))
+        np.testing.assert_array_equal(found[0], wanted)

@@ -79,3 +79,30 @@ def test_arrays_cross_without_a_change_of_type():
     x = from_jax(jnp.arange(3))
     assert x.dtype is dynjax.int32 and (x + 1).tolist() == [1, 2, 3]
     assert dynjax.ones(2).__jax_array__().dtype == jnp.float32
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_rule_for_gradients_may_close_over_values_of_the_function(compiled):
+    def sorted_cubes(x):
+        order = jnp.argsort(x)
+
+        @jax.custom_jvp
+        def cubes(y):
+            return y[order] ** 3
+
+        @cubes.defjvp
+        def tangent(primals, tangents):
+            return cubes(*primals), 3 * primals[0][order] ** 2 * tangents[0][order]
+
+        return cubes(x) * jnp.arange(3.0)
+
+    operation = from_function(sorted_cubes)
+    f = lambda x: operation(x).sum()  # noqa: E731
+    f = dynjax.compile(f) if compiled else f
+    x = dynjax.tensor([1.0, 3.0, 2.0], requires_grad=True)
+    (got,) = dynjax.autograd.grad(f(x), x, create_graph=True)
+    first = jax.grad(lambda x: sorted_cubes(x).sum())
+    np.testing.assert_allclose(got.detach().numpy(), first(jnp.array([1.0, 3.0, 2.0])), rtol=1e-6)
+    (second,) = dynjax.autograd.grad(got.sum(), x)
+    want = jax.grad(lambda x: first(x).sum())(jnp.array([1.0, 3.0, 2.0]))
+    np.testing.assert_allclose(second.numpy(), want, rtol=1e-6)
