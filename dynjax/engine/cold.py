@@ -183,7 +183,8 @@ class _Fusion:
 
 
 _fusions: OrderedDict[Hashable, _Fusion] = OrderedDict()
-_FUSED = 32  # runs as calls, of whatever length, after which they are compiled as one program
+_FUSED = 32  # runs as calls, of whatever length, after which they are compiled as one program, ...
+_FUSED_ONE = 1000  # ... and where there is one loop, which hands its stacks to no other
 _MOST_FUSIONS = 64
 
 
@@ -210,7 +211,7 @@ def _fused(plan: Plan, parted: Parted, trace: Trace) -> Callable[..., list[Any]]
             _fusions.popitem(last=False)
     fusion.runs += 1
     if fusion.program is None:
-        if fusion.runs == _FUSED:
+        if fusion.runs == (_FUSED if fused.loops > 1 else _FUSED_ONE):
             program = fusion.program = Program(parted.run)
             fusion.future = in_background(_compile_fused, program, fused)
         return None

@@ -67,6 +67,7 @@ class Fused:
         avals: shapes and types of the leaves.
 
     Attributes:
+        loops: how many of the calls are loops.
         key: equal where one program serves.
         given: shapes and types of what that takes.
 
@@ -81,7 +82,8 @@ class Fused:
         results: Sequence[int],
         avals: Sequence[Any],
     ) -> None:
-        if len(uses) > _MOST or not any(isinstance(use, LoopUse) for use in uses):
+        self.loops = sum([isinstance(use, LoopUse) for use in uses])
+        if len(uses) > _MOST or not self.loops:
             raise NotOfAnyLength
         self._slots: dict[int, int] = {}
         self._n = len(avals)

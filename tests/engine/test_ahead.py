@@ -498,6 +498,7 @@ def test_losses_that_are_read_and_dropped_hold_nothing():
 def test_parts_and_loops_are_one_program_for_any_length(monkeypatch):
     monkeypatch.setattr(config, "background", True)
     monkeypatch.setattr(cold, "_FUSED", 2)
+    monkeypatch.setattr(cold, "_FUSED_ONE", 2)
     data, model = inputs(30, 4, 6), lambda: Settling(6)
     with dynjax.explain() as compiles:
         first = trained(data, model)
