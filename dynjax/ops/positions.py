@@ -8,7 +8,7 @@ import numpy as np
 
 from .checks import check_kind, type_name, wrap_dim
 from .declare import Bool, Int, Number, Str, Tensor, op
-from .scatter import _add_at, _combiner, _index_write, _reduced_at, _set
+from .scatter import _add_at, _combiner, _index_write, _reduced_at, _set, reduction_named
 
 
 @op(inplace=True)
@@ -100,7 +100,7 @@ def nonzero_static(input: Tensor, *, size: Int, fill_value: Int = -1):
     return jnp.stack(found, -1).astype(np.int64)
 
 
-_NEUTRAL = {"sum": 0, "max": -np.inf, "min": np.inf, "prod": 1}
+_NEUTRAL = {"sum": 0, "amax": -np.inf, "amin": np.inf, "prod": 1}
 
 
 @op(method=False)
@@ -113,7 +113,7 @@ def segment_reduce(
 
     Args:
         data: floating.
-        reduce: "sum", "mean", "max", "min" or "prod".
+        reduce: "sum", "mean", "prod", "amax" or "amin" ("max" and "min" are the same).
         lengths: of the segments, shape (*data.shape[:axis], segments); or else
         offsets: where the segments begin, and where the last ends.
         unsafe: accepted: what the lengths sum to is data, and not checked.
@@ -122,10 +122,7 @@ def segment_reduce(
     Raises:
         RuntimeError: another reduction, neither lengths nor offsets.
     """
-    if reduce not in ("sum", "mean", "max", "min", "prod"):
-        raise RuntimeError(
-            f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}"
-        )
+    reduce = reduction_named(reduce)
     if lengths is None and offsets is None:
         raise RuntimeError("segment_reduce(): Either lengths or offsets must be defined.")
     if offsets is None:
@@ -147,5 +144,5 @@ def segment_reduce(
         empty = jnp.asarray(np.nan if initial is None else initial, data.dtype)
         return jnp.where(rows == 0, empty, _add_at(start, where, data) / jnp.maximum(rows, 1))
     neutral = _NEUTRAL[reduce] if initial is None else initial
-    combine = _combiner({"max": "amax", "min": "amin"}.get(reduce, reduce))
+    combine = _combiner(reduce)
     return combine(jnp.full(shape, neutral, data.dtype), where, data)

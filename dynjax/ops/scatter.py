@@ -277,11 +277,21 @@ def _reduced_at(base, where, src, reduce, include_self):
     return total // count if whole else total / count
 
 
-def _check_reduction(reduce):
-    if reduce not in ("sum", "prod", "mean", "amax", "amin"):
+_REDUCTIONS = {name: name for name in ("sum", "prod", "mean", "amax", "amin")}
+_REDUCTIONS |= {"max": "amax", "min": "amin"}
+
+
+def reduction_named(reduce: str) -> str:
+    """The reduction, of either of its names.
+
+    Raises:
+        RuntimeError: there is none of this name.
+    """
+    if reduce not in _REDUCTIONS:
         raise RuntimeError(
             f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}"
         )
+    return _REDUCTIONS[reduce]
 
 
 @op(inplace=True, out=True)
@@ -289,10 +299,10 @@ def scatter_reduce(input: Tensor, dim: Int, index: Tensor, src: Tensor, reduce: 
                    include_self: Bool = True):  # fmt: skip
     """`input` with the entries of `src` combined at each position.
 
-    `reduce`: "sum", "prod", "mean", "amax" or "amin"; without `include_self`, what was there
-    does not count. Tied extremes share the gradient evenly.
+    `reduce`: "sum", "prod", "mean", "amax" or "amin" ("max" and "min" are the same); without
+    `include_self`, what was there does not count. Tied extremes share the gradient evenly.
     """
-    _check_reduction(reduce)
+    reduce = reduction_named(reduce)
     _check_source("scatter", input, src)
 
     def combine(base, where, values):

@@ -105,7 +105,8 @@ def test_segments_are_reduced_one_by_one(reduce, expected):
     result = torch.segment_reduce(data, reduce, lengths=lengths)
     np.testing.assert_array_equal(result.detach().numpy(), np.float32(expected))
     offsets = torch.tensor([0, 2, 2, 5])
-    assert torch.segment_reduce(data, reduce, offsets=offsets)[2].item() == expected[2]
+    for name in (reduce, {"max": "amax", "min": "amin"}.get(reduce, reduce)):
+        assert torch.segment_reduce(data, name, offsets=offsets)[2].item() == expected[2]
     result[2].backward()
     slope = {"sum": [1, 1, 1], "mean": [1 / 3] * 3, "max": [0, 0, 1], "min": [1, 0, 0],
              "prod": [12, 8, 6]}[reduce]  # fmt: skip
