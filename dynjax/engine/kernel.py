@@ -41,7 +41,7 @@ class Kernel:
         grad_name: the name its tape node carries.
         key: every static value that distinguishes it from other kernels.
         fn: takes arrays of `in_avals`, then the numbers as 0-d arrays; returns a tuple of arrays.
-        body: the same as it was written, which takes other numbers of rows too.
+        body: the same as it was written; with `rows`, it takes other numbers of them too.
         by_python: whether `fn` is that too: what consists of kernels, which are traced once by
             themselves; or a user's, whose rules for gradients may hold on to values of a trace.
         in_avals: shapes and types of the array inputs.
@@ -65,7 +65,7 @@ class Kernel:
         "op", "grad_name", "key", "fn", "body", "by_python", "in_avals", "numbers", "out_avals",
         "saves", "is_alias", "updates", "fleeting", "parts", "unasked", "kept", "cotangents",
         "adds", "rows", "sweep",
-        "_vjps", "_needs", "_flows", "_pulls", "__weakref__",
+        "_vjps", "_needs", "_flows", "__weakref__",
     )  # fmt: skip
 
     def __init__(
@@ -103,7 +103,6 @@ class Kernel:
         self._vjps: dict = {}
         self._needs: dict = {}
         self._flows: dict = {}
-        self._pulls: dict = {}  # products of all inputs, by (wrt, given), until they are made
         self.body, self.by_python = fn, by_python
         self.fn: Callable[..., tuple] = fn if by_python else _traced_once(fn)
         if out_avals is None:
@@ -127,7 +126,7 @@ class Kernel:
             found = self._vjps[wrt, given] = Kernel(
                 self.op + "_backward",
                 ("vjp", self.key, wrt, given),
-                self._vjp_fn(self.body, wrt, given, needs),
+                self._vjp_fn(self.fn, wrt, given, needs),
                 [self.in_avals[i] for i in needs] + [self.out_avals[k] for k in given],
                 self.numbers,
                 grad_name=self.grad_name + "Backward0",
@@ -135,11 +134,10 @@ class Kernel:
                 out_avals=tuple(self.in_avals[i] for i in wrt),
                 by_python=self.by_python,
             )
-            if not self.by_python:
-                found.fn = self._product(wrt, given, needs)
             found.cotangents = len(needs)
             if self.rows is not None:
                 found.rows = self._product_rows(needs, wrt, given)
+                found.body = self._vjp_fn(self.body, wrt, given, needs)
         return found
 
     def _product_rows(
@@ -162,9 +160,14 @@ class Kernel:
         in_avals = self.in_avals
 
         def vjp_fn(*args: Any) -> tuple:
+            kept = dict(zip(needs, args, strict=False))
             cotangents = args[len(needs) : len(needs) + len(given)]
             numbers = args[len(needs) + len(given) :]
-            full = _filled(in_avals, needs, args)
+            # What the product does not read may be anything of the right type.
+            full = [
+                kept[i] if i in kept else jnp.zeros(a.shape, a.dtype)
+                for i, a in enumerate(in_avals)
+            ]
 
             def partial(*active: Any) -> tuple:
                 inputs = list(full)
@@ -177,20 +180,6 @@ class Kernel:
             return tuple(map(_conjugate, pull(tuple(map(_conjugate, cotangents)))))
 
         return vjp_fn
-
-    def _product(
-        self, wrt: tuple[int, ...], given: tuple[int, ...], needs: tuple[int, ...]
-    ) -> Callable[..., tuple]:
-        """The vector-Jacobian product, as it was traced to see what it reads if it was."""
-        whole = self._pulls.pop((wrt, given), None)
-        if whole is None:
-            return _traced_once(self._vjp_fn(self.fn, wrt, given, needs))
-        in_avals = self.in_avals
-
-        def product(*args: Any) -> tuple:
-            return whole(*_filled(in_avals, needs, args), *args[len(needs) :])
-
-        return product
 
     def flowing(self, wrt: tuple[int, ...], given: tuple[int, ...]) -> tuple[int, ...]:
         """Of the array inputs to differentiate, those that the results with a cotangent come from:
@@ -230,11 +219,8 @@ class Kernel:
     def _read_by_vjp(self, wrt: tuple[int, ...]) -> tuple[int, ...]:
         n = len(self.in_avals)
         given = tuple(k for k, o in enumerate(self.out_avals) if is_inexact(o.dtype))
-        whole = self._vjp_fn(self.fn, wrt, given, range(n))
-        if not self.by_python:
-            whole = self._pulls[wrt, given] = _traced_once(whole)
         with jax.enable_x64(True):
-            closed = jax.make_jaxpr(whole)(
+            closed = jax.make_jaxpr(self._vjp_fn(self.fn, wrt, given, range(n)))(
                 *self.in_avals, *(self.out_avals[k] for k in given), *_scalars(self.numbers)
             )
         used = read_inputs(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
@@ -270,14 +256,6 @@ def _traced_once(fn: Callable[..., tuple]) -> Callable[..., tuple]:
     costs a fraction of tracing the Python behind them again.
     """
     return jax.jit(fn, inline=True)
-
-
-def _filled(
-    avals: Sequence[jax.ShapeDtypeStruct], needs: Sequence[int], args: Sequence[Any]
-) -> list[Any]:
-    """All inputs, from those that a product needs: the others may be anything of the right type."""
-    kept = dict(zip(needs, args, strict=False))
-    return [kept[i] if i in kept else jnp.zeros(a.shape, a.dtype) for i, a in enumerate(avals)]
 
 
 # A kernel in a program: itself, the places of its inputs, its numbers as (is float, position).

@@ -93,21 +93,17 @@ def first_run(program: Program, arrays: Sequence[Any]) -> Sequence[Any]:
     return results
 
 
-def quick_options(level: int | None = None) -> dict[str, Any] | None:
+def quick_options(level: int) -> dict[str, Any] | None:
     """Options under which XLA compiles for a CPU in less than half the time; None if it has none.
 
     Its newer code generator (the fusion emitters), and splitting a module for many threads, take
     longer than what they generate will ever run here.
 
     Args:
-        level: of optimisation, 0 to 3; None for XLA's own.
+        level: of optimisation, 0 to 3.
     """
-    options = dict(_known_options())
-    if level is not None and options:
-        options[_LEVEL] = level
-    else:
-        options.pop(_LEVEL, None)
-    return options or None
+    known = _known_options()
+    return known and {**known, _LEVEL: level}
 
 
 _LEVEL = "xla_backend_optimization_level"
@@ -115,15 +111,15 @@ _QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_
 
 
 @functools.cache
-def _known_options() -> dict[str, Any]:
-    """What this XLA knows of them; asking costs a compile."""
+def _known_options() -> dict[str, Any] | None:
+    """Those of them that this XLA knows, at some level; asking costs a compile."""
     for options in ({_LEVEL: 0, **_QUICK}, {_LEVEL: 0}):
         try:
             jax.jit(int, compiler_options=options).lower().compile()
         except jax.errors.JaxRuntimeError:  # another XLA, which does not know one of them
             continue
         return options
-    return {}
+    return None
 
 
 def compile_ahead(programs: Sequence[tuple[Program, Sequence[Any]]]) -> None:

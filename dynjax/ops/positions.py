@@ -8,7 +8,15 @@ import numpy as np
 
 from .checks import check_kind, type_name, wrap_dim
 from .declare import Bool, Int, Number, Str, Tensor, op
-from .scatter import _add_at, _combiner, _index_write, _reduced_at, _set, reduction_named
+from .scatter import (
+    _add_at,
+    _combiner,
+    _index_write,
+    _neutral,
+    _reduced_at,
+    _set,
+    reduction_named,
+)  # fmt: skip
 
 
 @op(inplace=True)
@@ -100,9 +108,6 @@ def nonzero_static(input: Tensor, *, size: Int, fill_value: Int = -1):
     return jnp.stack(found, -1).astype(np.int64)
 
 
-_NEUTRAL = {"sum": 0, "amax": -np.inf, "amin": np.inf, "prod": 1}
-
-
 @op(method=False)
 def segment_reduce(
     data: Tensor, reduce: Str, *, lengths: Tensor | None = None, indices: Tensor | None = None,
@@ -143,6 +148,6 @@ def segment_reduce(
         rows = _add_at(jnp.zeros(shape, data.dtype), where, jnp.ones_like(data))
         empty = jnp.asarray(np.nan if initial is None else initial, data.dtype)
         return jnp.where(rows == 0, empty, _add_at(start, where, data) / jnp.maximum(rows, 1))
-    neutral = _NEUTRAL[reduce] if initial is None else initial
+    neutral = _neutral(reduce, data.dtype) if initial is None else initial
     combine = _combiner(reduce)
     return combine(jnp.full(shape, neutral, data.dtype), where, data)

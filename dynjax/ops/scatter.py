@@ -209,15 +209,11 @@ def _combiner(reduce):
     return _add_at if reduce == "sum" else partial(_combined, reduce)
 
 
-def _combine(reduce, base, where, values):
-    how = "min" if reduce == "prod" and base.dtype == np.bool_ else _COMBINE[reduce]
-    return getattr(base.at[where], how)(values, mode="drop")
-
-
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _combined(reduce, base, where, src):
     """Scatter by product or extreme, differentiable to any order; ties share the gradient."""
-    return _combine(reduce, base, where, src)
+    how = "min" if reduce == "prod" and base.dtype == np.bool_ else _COMBINE[reduce]
+    return getattr(base.at[where], how)(src, mode="drop")
 
 
 @_combined.defjvp
