@@ -23,8 +23,9 @@ class Config:
             together, until the trace comes again. "parts" is the same but one by one, "batch"
             together wherever possible (see `batching`).
         background: whether "auto" compiles in a thread of its own.
-        run_ahead: whether a read of a value may compute what followed it the last times (the
-            iterations of a loop that reads one at each), see `engine.ahead`.
+        run_ahead: whether what followed the last times may be computed before it is recorded: a
+            loop's next iterations with the read of a value, see `engine.ahead`; what a Module's
+            call under `no_grad` runs, as it begins, see `engine.early`.
         cache_dir: a private directory where compiled programs persist from process to process;
             None asks the environment variable DYNJAX_CACHE_DIR, "" keeps nothing.
         cache_bytes: what that directory may hold (the oldest goes).

@@ -396,6 +396,7 @@ class State(threading.local):
         modules: the running Modules, outermost first.
         closed: the trace before the open one.
         read: the last read that closed a trace, as long as nothing is known of what follows.
+        early: what was started with the running call, until its first program runs (see `early`).
     """
 
     trace: Trace
@@ -404,6 +405,7 @@ class State(threading.local):
         self.trace = Trace(lazy_trie)
         self.closed: Trace | None = None
         self.read: Any = None
+        self.early: Any = None
         self.modules: list[Any] = []
 
     @property

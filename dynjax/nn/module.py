@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
+from ..engine.early import begin
 from ..engine.executor import flush
 from ..engine.trace import state
 from ..tensor.parameter import Parameter
@@ -56,6 +57,9 @@ def call(module: Module, args: tuple, kwargs: dict[str, Any]) -> Any:
     """Call a module's hooks and `forward`."""
     own = module.__dict__
     modules = state.modules
+    start = None
+    if not modules and not state.trace.grad:
+        start = begin(module, [a._v for a in args if isinstance(a, Tensor)])
     # The append stands inside: an interrupt can only come once a call has ended.
     try:
         modules.append(module)
@@ -74,10 +78,17 @@ def call(module: Module, args: tuple, kwargs: dict[str, Any]) -> Any:
             result = module.forward(*args, **kwargs)
         else:
             result = module.forward(*args)
+    except BaseException:
+        if start is not None:
+            state.early = None
+        raise
     finally:
         modules.pop()
     if not modules and not state.trace.grad:
         flush()
+    if start is not None and state.early is start:
+        state.early = None
+        start.drop()
     return result
 
 
