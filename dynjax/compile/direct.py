@@ -134,8 +134,8 @@ class Direct:
         self._known: set[type] = set()
         self._vectors = Vectors()
         self._grad_tensors: list[Tensor] = []
-        self._grad_values: list[Value] = []
-        self._packs: list[tuple[Pack, list[Value]]] = []
+        self._grad_values: list[Value] = []  # those with an array of their own come first
+        self._packs: list[tuple[Pack, slice]] = []  # and where its members are among these
         self._key = (
             "direct", kernel.key, tuple(order[: self._n_donated]), tuple(self._expand),
             tuple(self._outs), groups,
@@ -293,41 +293,42 @@ class Direct:
         self, outs: Sequence[Any], tensors: Sequence[Tensor], grads: list[Tensor] | None
     ) -> None:
         """Leave the gradients, in the objects of the last call where nobody else holds them."""
-        mine = self._grad_tensors
+        mine, values = self._grad_tensors, self._grad_values
         if (
             grads is None
             or max(map(getrefcount, mine)) > _OWN_GRAD
-            or max(map(getrefcount, self._grad_values), default=0) > _OWN_GRAD_VALUE
-            or any(max(map(getrefcount, p[1])) > _OWN_GRAD_VALUE for p in self._packs)
+            or max(map(getrefcount, values)) > _OWN_GRAD_VALUE
             or any(map(_alias, mine))
         ):
-            self._new_grads(tensors)
-        deque(map(_set_array, self._grad_values, map(outs.__getitem__, self._alone)), 0)
+            values = self._new_grads(tensors)
+        deque(map(_set_array, values, map(outs.__getitem__, self._alone)), 0)
         at = len(self._outs)
         for pack, members in self._packs:
             if pack.renew(outs[at]):
-                deque(map(_set_array, members, repeat(None)), 0)
-                deque(map(_set_trace, members, repeat(pack)), 0)
+                deque(map(_set_array, values[members], repeat(None)), 0)
+                deque(map(_set_trace, values[members], repeat(pack)), 0)
             at += 1
 
-    def _new_grads(self, tensors: Sequence[Tensor]) -> None:
+    def _new_grads(self, tensors: Sequence[Tensor]) -> list[Value]:
         kinds = self.part.kinds
         made = {g.new.result: wrap(concrete(None, kinds[g.new.result]), g.new.cls)
                 for g in self._grads}  # fmt: skip
+        inside = {k for group in self._groups for k in group}
+        values = [t._v for k, t in made.items() if k not in inside]
         self._packs = []
-        inside = set()
         for group in self._groups:
             members = [made[k]._v for k in group]
             pack = Pack(dict(enumerate(one_after_another([v.kind.shape for v in members]))))
             for k, value in enumerate(members):
                 value.idx, value.trace = k, pack
-            self._packs.append((pack, members))
-            inside.update(group)
-        self._grad_values = [t._v for k, t in made.items() if k not in inside]
+            self._packs.append((pack, slice(len(values), len(values) + len(members))))
+            values += members
+        self._grad_values = values
         for grad in self._grads:
             tensor_at(grad.place, tensors)._grad = made[grad.new.result]
         # In the order of `part.graded`, or never found again.
         self._grad_tensors = list(made.values()) if self._recognisable else []
+        return values
 
     # --- the program
 

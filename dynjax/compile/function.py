@@ -75,7 +75,7 @@ class Recents:
             trace.grad is grad
             and trace.inference is inference
             and get_default_dtype() is dtype
-            and get_default_device() == device
+            and get_default_device() is device
             and (len(args) < 2 or len(set(map(id, args))) == len(args))
             and not config.check_compiled
         )

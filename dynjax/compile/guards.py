@@ -12,7 +12,7 @@ import dis
 import functools
 import sys
 import types
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from types import CodeType
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..core.size import Size
+from ..nn.hooks import HOOK_DICTS
 from ..nn.module import Module
 from ..optim.optimizer import Optimizer
 from ..tensor.tensor import Tensor
@@ -37,6 +38,8 @@ _DESCRIPTORS = (
     types.GetSetDescriptorType, types.MemberDescriptorType, functools.cached_property,
 )  # fmt: skip
 _METHODS = (types.FunctionType, property, staticmethod, classmethod)
+_DICTS = (dict, OrderedDict)
+_OWN = {*HOOK_DICTS, "_modules", "_parameters", "_buffers"}  # a Module's dictionaries
 _RANDOM = (np.random.Generator, np.random.RandomState, np.random.BitGenerator)
 _LIBRARY = ("jax", "jaxlib", "numpy", "torch", "ml_dtypes", "builtins", "typing", "functools")
 
@@ -130,6 +133,7 @@ class Reach:
         self._codes: set[CodeType] = set()
         self._all = False
         self._optimizers: list[Optimizer] = []
+        self._ran: set[CodeType] = set() if ran is None else ran[0] | ran[1]
         if ran is not None:
             for code in ran[0]:
                 self._users |= mentioned(code)
@@ -195,6 +199,8 @@ class Reach:
 
     def _function(self, fn: types.FunctionType, name: str) -> None:
         code = fn.__code__
+        if self._fixed and not self._may_have_run(fn):
+            return
         self._mention(code)
         for cell_name, cell in zip(code.co_freevars, fn.__closure__ or (), strict=True):
             self._add("cell", cell, None, cell_name)
@@ -257,12 +263,23 @@ class Reach:
         for base in cls.__mro__:
             if not _is_library(base.__module__) and base is not object:
                 for word, value in vars(base).items():
-                    if isinstance(value, _METHODS) and word not in own and self._overridable(word):
+                    if (
+                        isinstance(value, _METHODS)
+                        and word not in own
+                        and self._overridable(word, value)
+                    ):
                         self.entries.append(Entry("item", own, word, missing, f"{name}.{word}"))
 
-    def _overridable(self, word: str) -> bool:
-        """Whether a method of that name may be called by the user's code, or stands for it."""
-        return word == "forward" or word in self._users
+    def _overridable(self, word: str, method: Any) -> bool:
+        """Whether a method may be called by the user's code, or stands for it."""
+        return (word == "forward" or word in self._users) and self._may_have_run(method)
+
+    def _may_have_run(self, method: Any) -> bool:
+        """Whether Python of a function or method ran; what did not would not in a call like it."""
+        codes = [fn.__code__ for fn in _functions(method)]
+        return not codes or any(
+            code in self._ran or kind_of_code(code) not in ("user", "dynjax") for code in codes
+        )
 
     def _class(self, cls: type) -> None:
         for base in cls.__mro__:
@@ -274,9 +291,11 @@ class Reach:
                     name = f"{base.__name__}.{word}"
                     if ours:
                         self._mention_all(value)
-                        if self._fixed and self._overridable(word):
+                        if self._fixed and self._overridable(word, value):
                             self.entries.append(Entry("attribute", base, word, value, name))
-                    elif self._fixed and (word in self._names or word.startswith("__")):
+                    elif self._fixed and (
+                        word in self._names or (word.startswith("__") and self._may_have_run(value))
+                    ):
                         self._add("attribute", base, word, name)
                     elif not self._fixed:
                         self._pending.append((value, word))
@@ -301,9 +320,8 @@ class Reach:
                 self._add(form, container, word, name, of_users)
 
     def _mention_all(self, value: Any) -> None:
-        for fn in (value, getattr(value, "__func__", None), getattr(value, "fget", None)):
-            if isinstance(fn, types.FunctionType):
-                self._mention(fn.__code__)
+        for fn in _functions(value):
+            self._mention(fn.__code__)
 
     def _attributes(self, own: dict[str, Any], name: str, of_users: bool = False) -> None:
         for word in list(own):
@@ -337,6 +355,12 @@ class Reach:
     def changes(self) -> list[str]:
         """What is something else now than when it was found."""
         return [entry.name for entry in self.entries if entry.changed()]
+
+
+def _functions(value: Any) -> list[types.FunctionType]:
+    """The functions that a method or property consists of."""
+    parts = (value, *[getattr(value, name, None) for name in ("__func__", "fget", "fset", "fdel")])
+    return [part for part in parts if isinstance(part, types.FunctionType)]
 
 
 @functools.cache
@@ -441,7 +465,18 @@ def _compiled(entries: list[Entry]) -> Callable[[], bool]:
         return found
 
     terms, empty = [], []
+    # Of these it matters only that they are empty, not which they are.
+    idle = {
+        id(e.value)
+        for e in entries
+        if e.form == "item" and e.key in _OWN and not e.value and type(e.value) in _DICTS
+    }
     for entry in entries:
+        if entry.form == "length" and id(entry.container) in idle:
+            continue
+        if entry.form == "item" and id(entry.value) in idle:
+            terms.append(f"not {name_of(entry.container)}[{entry.key!r}]")
+            continue
         container = name_of(entry.container)
         value = name_of(entry.value)
         if entry.form == "length":

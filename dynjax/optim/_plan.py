@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import chain
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, repeat
 from operator import is_
 from typing import Any, NamedTuple
 
@@ -32,9 +32,12 @@ class Plan:
         written: the parameters, then each list of state tensors, then the counter of `steps`.
         steps: the counts, or None.
         prepared: options of a group, and the update that they describe: what was asked last.
+        released: whether it is over.
     """
 
-    __slots__ = ("held", "begun", "written", "steps", "prepared", "_packs")
+    __slots__ = (
+        "held", "begun", "written", "steps", "prepared", "released", "_params", "_stores", "_packs",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -46,12 +49,14 @@ class Plan:
         counted: bool,
     ) -> None:
         now = states if begun is None else [{**a, **b} for a, b in zip(states, begun, strict=True)]
+        self.released = False
+        self._params, self._stores = params, bool(names)
         self.held = [*params, *chain.from_iterable(map(dict.values, now))]
         self.begun = None if begun is None else list(zip(states, begun, strict=True))
         lists = [[ours[name] for ours in now] for name in names]
         self._packs = [Packed(members) for members in lists] if packed else []
         lists = self._packs or lists
-        self.steps = None
+        self.steps: Steps | None = None
         if counted:
             counter = from_host(np.zeros((), np.float64), params[0].device)
             self.steps = Steps([ours["step"] for ours in now], counter)
@@ -63,6 +68,19 @@ class Plan:
         """Whether these parameters and what is stored for them are still what it was made of."""
         now = [*params, *chain.from_iterable(map(dict.values, states))]
         return len(now) == len(self.held) and all(map(is_, now, self.held))
+
+    def advance(self, stored: Mapping[Tensor, dict[str, Any]]) -> bool:
+        """Whether one more update would be as the last, with what an optimizer stores now."""
+        now: list[Any] = []
+        if self._stores:
+            states = map(stored.__getitem__, self._params)
+            now = list(chain.from_iterable(map(dict.values, states)))
+        mine = self.held
+        first = len(mine) - len(now)
+        if self.released or first != len(self._params) or not all(map(is_, now, mine[first:])):
+            return False
+        steps = self.steps
+        return steps is None or (len(steps.advance()) == 1 and not steps.moved)
 
     def commit(self) -> None:
         """Store what an update, now recorded, implies; may run twice."""
@@ -80,6 +98,7 @@ class Plan:
 
     def release(self) -> None:
         """Give every state tensor an array of its own again."""
+        self.released = True
         for pack in self._packs:
             pack.release()
 
@@ -204,7 +223,9 @@ class Update:
         position: of its first number in the captured trace.
     """
 
-    __slots__ = ("optimizer", "prepare", "first", "position", "groups", "_params")
+    __slots__ = (
+        "optimizer", "prepare", "first", "position", "groups", "_params", "_options", "_numbers",
+    )  # fmt: skip
 
     def __init__(
         self, optimizer: Any, prepare: Callable[[], Prepared], first: Prepared, position: int
@@ -213,11 +234,16 @@ class Update:
         self.position = position
         self.groups = list(optimizer.param_groups)
         self._params = [list(group["params"]) for group in self.groups]
+        # The options of all groups when the numbers were last asked for; None if they may change
+        # without becoming other objects.
+        self._options: list[Any] | None = None
+        self._numbers: Sequence[float] = ()
 
     def numbers(self) -> Sequence[float] | None:
         """The numbers of the next update; None if it would be another operation."""
-        groups, first = self.optimizer.param_groups, self.first
-        if self.optimizer.hooked() or len(groups) != len(self.groups):
+        optimizer, first = self.optimizer, self.first
+        groups = optimizer.param_groups
+        if optimizer.hooked() or len(groups) != len(self.groups):
             return None
         if not all(map(is_, groups, self.groups)):
             return None
@@ -225,12 +251,25 @@ class Update:
             now = group["params"]
             if len(now) != len(params) or not all(map(is_, now, params)):
                 return None
+        options = list(chain.from_iterable(map(dict.values, groups)))
+        known = self._options
+        if (
+            known is not None
+            and len(options) == len(known)
+            and all(map(is_, options, known))
+            and first.plan.advance(optimizer.state)
+        ):
+            return self._numbers
         now = self.prepare()
         plan = now.plan
         if plan.steps is not None and plan.steps.moved:
             return None
         same = plan is first.plan and now.update is first.update and not now.extra
-        return now.numbers if same and now.statics == first.statics else None
+        if not same or now.statics != first.statics:
+            return None
+        self._options = options if self._lasting(options) else None
+        self._numbers = now.numbers
+        return now.numbers
 
     def commit(self) -> None:
         """Store what the update implies on the host."""
@@ -244,3 +283,17 @@ class Update:
     def holds(self) -> list[Tensor]:
         """The tensors of which the update makes sure."""
         return [*self.first.plan.held, *self.first.plan.written.tensors]
+
+    def _lasting(self, options: list[Any]) -> bool:
+        """Whether options are what they were as long as they are the same objects; the lists of
+        parameters are looked at by themselves."""
+        lists = [group["params"] for group in self.groups]
+        return all(
+            type(option) in _PLAIN
+            or (type(option) is tuple and _PLAIN.issuperset(map(type, option)))
+            or any(map(is_, repeat(option), lists))
+            for option in options
+        )
+
+
+_PLAIN = {float, int, bool, str, type(None)}
