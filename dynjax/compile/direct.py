@@ -39,6 +39,7 @@ _array = attrgetter("array")
 _kind = attrgetter("kind")
 _alias = attrgetter("_alias")
 _grad = attrgetter("_grad")
+_meta = attrgetter("_meta")
 
 # References to what is donated that are the tensor's, its storage's and this file's.
 _OWN_VALUE = 5
@@ -173,7 +174,7 @@ class Direct:
         ]
         if list(map(_kind, found[inputs.arguments :])) != part.fixed_kinds:
             return MISS
-        if part.hooks() != part.hooked:
+        if (part.hooked or any(map(_meta, inputs.fixed))) and part.hooks() != part.hooked:
             return MISS
         now = list(map(_grad, part.graded))
         reuse = len(now) == len(self._grad_tensors) and all(map(is_, now, self._grad_tensors))
@@ -203,8 +204,7 @@ class Direct:
             old = None
         values = None
         if numbers:
-            k = part.numbers.n_floats
-            arrays += self._vectors.of(numbers[:k], numbers[k:])
+            arrays += self._vectors.of_both(numbers, part.numbers.n_floats)
         program = self._program
         if program is None or program.seconds is None:
             program = self._program = self._compile(arrays)

@@ -142,10 +142,11 @@ def vectors(floats: Sequence[float], ints: Sequence[int]) -> list[np.ndarray]:
 class Vectors:
     """The run-time numbers of a program, as vectors that serve again while they are the same."""
 
-    __slots__ = ("_last",)  # numbers and vectors in one, for the threads that share a program
+    __slots__ = ("_last", "_both")  # each one object, for the threads that share a program
 
     def __init__(self) -> None:
         self._last: tuple[Any, list[Any]] = None, []
+        self._both: tuple[Any, list[Any]] = None, []
 
     def of(self, floats: Sequence[float], ints: Sequence[int]) -> list[Any]:
         """The vectors of these numbers: from the host the first time, then sent once."""
@@ -159,4 +160,12 @@ class Vectors:
         else:
             return found
         self._last = now, found
+        return found
+
+    def of_both(self, numbers: list[Any], n_floats: int) -> list[Any]:
+        """The vectors of floats and ints in one list, which is not changed once it was given."""
+        last, found = self._both
+        if numbers is not last or type(found[0]) is np.ndarray:
+            found = self.of(numbers[:n_floats], numbers[n_floats:])
+            self._both = numbers, found
         return found
