@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import SingleDeviceSharding
 
 from ..core.collector import Unhurried
@@ -441,7 +442,29 @@ def _compile(program: Program, plan: Plan) -> None:
     began = time.perf_counter()
     with jax.enable_x64(True), cache.persisting():
         program.run = program.run.lower(*given).compile()
+        if _harmless(plan.whole):
+            _linked(program, given)
     program.seconds = time.perf_counter() - began
+
+
+def _linked(program: Program, given: Sequence[Any]) -> None:
+    """Run a program on zeros: XLA links what it compiled for a CPU when that first runs, which takes
+    as long as some twenty runs and would keep somebody waiting."""
+    if jax_default().type != "cpu" or sum(prod(a.shape) * a.dtype.itemsize for a in given) > _ZEROS:
+        return
+    with contextlib.suppress(Exception):  # it will fail again, where it is known for whom
+        jax.block_until_ready(program.run(*[np.zeros(a.shape, a.dtype) for a in given]))
+
+
+_ZEROS = 1 << 27  # bytes
+
+
+def _harmless(lowered: Lowered) -> bool:
+    """Whether a computation may run on any numbers, without end or effect: all of it is dynjax's."""
+    return all(
+        _harmless(kernel.parts) if kernel.parts is not None else not kernel.by_python
+        for kernel, _, _ in lowered.program
+    )
 
 
 def _given(plan: Plan) -> list[Any]:

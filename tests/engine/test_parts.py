@@ -13,8 +13,9 @@ from dynjax.core.config import config
 from dynjax.engine import cold
 from dynjax.engine.lower import lower
 from dynjax.engine.parts import Dictionary, Parted, recurring
-from dynjax.engine.programs import in_background
+from dynjax.engine.programs import Program, in_background
 from dynjax.engine.trace import state
+from dynjax.interop.jax import from_function
 
 
 def test_the_period_of_a_loop_recurs():
@@ -168,3 +169,39 @@ def test_a_compile_that_fails_in_the_background_is_told_once(monkeypatch):
         losses, _ = trained([17] * 8, "auto")
     assert len([w for w in warned if "no more memory" in str(w.message)]) == 1
     assert len(losses) == 8
+
+
+@pytest.mark.parametrize("users", [False, True])
+def test_what_is_compiled_in_the_background_runs_there_on_zeros_but_for_users_functions(
+    monkeypatch, users
+):
+    ran, linked = [], []
+
+    def noting(x):
+        jax.debug.callback(lambda value: ran.append(float(value)), x[0])
+        return x * 2
+
+    monkeypatch.setattr(cold, "_linked", lambda program, given: linked.append(given))
+    function = from_function(noting) if users else lambda x: x * 2
+    start = dynjax.full((3,), 1.0 if users else 1.5)
+    for _ in range(5):
+        x = start
+        for k in range(40):
+            x = dynjax.tanh(function(x) + k % 3)
+        x.numpy()
+        in_background(int).result()  # what was asked before it is done by now
+    jax.effects_barrier()
+    assert bool(linked) is not users
+    assert len(ran) == (200 if users else 0)
+    assert 0 not in ran
+
+
+def test_linking_takes_zeros_of_the_arguments_kinds_and_forgives():
+    taken = []
+    given = [jax.ShapeDtypeStruct((2, 3), np.float32), jax.ShapeDtypeStruct((), np.int64)]
+    cold._linked(Program(lambda *args: taken.extend(args) or jax.numpy.ones(2)), given)
+    assert [(a.shape, a.dtype, a.sum()) for a in taken] == [
+        ((2, 3), np.float32, 0),
+        ((), np.int64, 0),
+    ]
+    cold._linked(Program(lambda *args: 1 / 0), given)
