@@ -465,12 +465,10 @@ def _compiled(entries: list[Entry]) -> Callable[[], bool]:
         return found
 
     terms, empty = [], []
-    # Of these it matters only that they are empty, not which they are.
-    idle = {
-        id(e.value)
-        for e in entries
-        if e.form == "item" and e.key in _OWN and not e.value and type(e.value) in _DICTS
-    }
+    # Of a Module's own dictionaries it matters only that they are empty, not which they are.
+    own = {id(e.value): e.value for e in entries if e.form == "item" and e.key in _OWN}
+    idle = {ident for ident, held in own.items() if type(held) in _DICTS and not held}
+    idle -= {id(e.value) for e in entries if e.form != "item" or e.key not in _OWN}
     for entry in entries:
         if entry.form == "length" and id(entry.container) in idle:
             continue

@@ -448,8 +448,8 @@ def _compile(program: Program, plan: Plan) -> None:
 
 
 def _linked(program: Program, given: Sequence[Any]) -> None:
-    """Run a program on zeros: XLA links what it compiled for a CPU when that first runs, which takes
-    as long as some twenty runs and would keep somebody waiting."""
+    """Run a program on zeros: XLA links what it compiled for a CPU when that first runs, which
+    takes as long as some twenty runs and would keep somebody waiting."""
     if jax_default().type != "cpu" or sum(prod(a.shape) * a.dtype.itemsize for a in given) > _ZEROS:
         return
     with contextlib.suppress(Exception):  # it will fail again, where it is known for whom
@@ -460,7 +460,8 @@ _ZEROS = 1 << 27  # bytes
 
 
 def _harmless(lowered: Lowered) -> bool:
-    """Whether a computation may run on any numbers, without end or effect: all of it is dynjax's."""
+    """Whether a computation may run on any numbers, as all of it is dynjax's: it ends, and has no
+    effects."""
     return all(
         _harmless(kernel.parts) if kernel.parts is not None else not kernel.by_python
         for kernel, _, _ in lowered.program

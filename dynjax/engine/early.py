@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from ..core.config import config
-from .executor import plain
+from .executor import plain, unusual
 from .programs import Program
 from .trace import state
 from .value import Value
@@ -83,7 +83,7 @@ class Start:
         self._results = None
         if habit.steady >= _STEADY:
             arrays = habit.arrays(given)
-            if plain.issuperset(map(type, arrays)):
+            if plain.issuperset(map(type, arrays)) or not unusual(arrays):
                 self._run(arrays)
 
     def _run(self, arrays: list[Any]) -> None:

@@ -59,7 +59,8 @@ def call(module: Module, args: tuple, kwargs: dict[str, Any]) -> Any:
     modules = state.modules
     start = None
     if not modules and not state.trace.grad:
-        start = begin(module, [a._v for a in args if isinstance(a, Tensor)])
+        given = (*args, *kwargs.values()) if kwargs else args
+        start = begin(module, [a._v for a in given if isinstance(a, Tensor)])
     # The append stands inside: an interrupt can only come once a call has ended.
     try:
         modules.append(module)

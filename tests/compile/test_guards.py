@@ -186,6 +186,84 @@ def test_module_attributes_parameters_and_hooks_are_guarded():
     assert both() and f(x).item() < 90
 
 
+def test_a_modules_empty_dictionaries_are_guarded_as_such():
+    model = nn.Linear(2, 1, bias=False)
+    f = torch.compile(model)
+    x, calls = torch.ones(1, 2), []
+
+    def hook(module, args, out):
+        calls.append(1)
+
+    f(x), f(x)
+    (cell,) = f.__dict__["_compiled"]._cells.values()
+    model._forward_hooks = collections.OrderedDict()  # empty as it was
+    f(x)
+    assert len(cell.parts) == 1 and not calls
+    model._forward_hooks = collections.OrderedDict({0: hook})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the list that the hook appends to
+        f(x)
+    assert calls
+
+
+def test_a_modules_dictionary_that_something_else_reads_is_guarded_there_too():
+    model = nn.Linear(2, 1, bias=False)
+    held = {"hooks": model._forward_hooks}
+
+    @torch.compile
+    def f(x):
+        return model(x) * (1 if held["hooks"] is None else 2)
+
+    x = torch.ones(1, 2)
+    twice = f(x).item()
+    held["hooks"] = None
+    assert f(x).item() == twice / 2
+
+
+class Compared:
+    """Says by which of its methods it is equal, and is never asked."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __eq__(self, other):
+        return True
+
+    __hash__ = object.__hash__
+
+    def used(self):
+        return self.value
+
+    def unused(self):
+        return self.value + UNREAD
+
+
+UNREAD = 1
+
+
+def test_methods_that_did_not_run_are_not_guarded(monkeypatch):
+    held = Compared(2.0)
+
+    @torch.compile(fullgraph=True)
+    def f(x):
+        return x * held.used() if x.dim() else x * held.unused()
+
+    x = torch.ones(2)
+    for _ in range(2):
+        f(x)
+    (cell,) = f._cells.values()
+    names = [entry.name for entry in cell.parts[0].guards.entries]
+    assert "Compared.used" in names
+    assert not [
+        name for name in names if "__eq__" in name or "__init__" in name or "UNREAD" in name
+    ]
+    monkeypatch.setattr(Compared, "__eq__", lambda self, other: False)
+    f(x)
+    assert len(cell.parts) == 1
+    monkeypatch.setattr(Compared, "used", lambda self: 5.0)
+    assert f(x).tolist() == [5, 5]
+
+
 def test_hooks_of_parameters_are_guarded():
     w = nn.Parameter(torch.ones(2))
     optimizer = torch.optim.SGD([w], lr=0.25)

@@ -81,6 +81,19 @@ def test_operations_before_the_call_belong_to_its_beginning(seen):
     assert seen["taken"] >= 5
 
 
+def test_arguments_by_keyword(seen):
+    class Shifted(nn.Module):
+        def forward(self, x, by=None):
+            return x + by
+
+    model = Shifted()
+    for x in batches(10):
+        with dynjax.no_grad():
+            y = model(dynjax.from_numpy(x), by=dynjax.from_numpy(2 * x)).numpy()
+        np.testing.assert_allclose(y, 3 * x, rtol=1e-6)
+    assert seen["taken"] >= 5
+
+
 def test_small_constants_made_in_the_call_are_the_same_by_their_content(seen):
     class Shifted(nn.Module):
         def forward(self, x):
@@ -99,7 +112,7 @@ def test_small_constants_made_in_the_call_are_the_same_by_their_content(seen):
 def test_parameters_that_changed_since(seen, change):
     model = mlp()
     x = batches(1)[0]
-    for _ in range(6):
+    for _ in range(8):
         call(model, x)
     before = model[0].weight.detach().clone()
     if change == "replaced":
@@ -130,7 +143,7 @@ def test_a_parameter_that_changes_in_the_call(seen):
             return x * self.weight
 
     model, x = Counting(), np.ones(3, np.float32)
-    for _ in range(5):
+    for _ in range(8):
         assert call(model, x).tolist() == [1, 1, 1]
     model.after = 1
     assert [call(model, x)[0] for _ in range(5)] == [1, 2, 3, 4, 5]
@@ -144,7 +157,7 @@ def test_python_that_goes_another_way(seen):
             return (x + 1, x * 2, x.sum())[self.way]
 
     model, x = Branching(), np.full(3, 5.0, np.float32)
-    for _ in range(6):
+    for _ in range(8):
         assert call(model, x).tolist() == [6, 6, 6]
     model.way = 1
     assert call(model, x).tolist() == [10, 10, 10]
@@ -197,7 +210,7 @@ def test_an_error_in_the_call_leaves_nothing_behind(seen):
             return x * 3
 
     model, x = Failing(), np.ones(2, np.float32)
-    for _ in range(5):
+    for _ in range(8):
         call(model, x)
     model.fails = True
     with pytest.raises(KeyError, match="broken"):
@@ -215,7 +228,7 @@ def test_a_call_that_records_nothing_any_more_is_left_alone(seen):
             return x * 3 if self.kept is None else self.kept
 
     model, x = Cached(), np.ones(2, np.float32)
-    for _ in range(5):
+    for _ in range(8):
         call(model, x)
     model.kept = dynjax.tensor(7.0)
     for _ in range(4):
@@ -230,14 +243,14 @@ def test_reads_within_the_call(seen):
             return y + 1 if y.sum() > 0 else y - 1
 
     model = Deciding()
-    for k in range(10):
-        x = np.full(2, (-1) ** (k // 5), np.float32)
+    for k in range(16):
+        x = np.full(2, (-1) ** (k // 8), np.float32)
         assert call(model, x).tolist() == [3 * x[0]] * 2
 
 
 def test_under_grad_nothing_is_started(seen):
     model = mlp()
-    for x in batches(6):
+    for x in batches(8):
         model(dynjax.from_numpy(x)).sum().backward()
     assert seen["started"] == 0
 
@@ -245,14 +258,14 @@ def test_under_grad_nothing_is_started(seen):
 def test_switched_off(seen, monkeypatch):
     monkeypatch.setattr(config, "run_ahead", False)
     model = mlp()
-    for x in batches(6):
+    for x in batches(8):
         call(model, x)
     assert seen["started"] == 0
 
 
 def test_inside_a_transformation_of_jax(seen):
     model = mlp()
-    for x in batches(6):
+    for x in batches(8):
         call(model, x)
     started = seen["started"]
     apply, params = to_jax(model)
@@ -282,7 +295,7 @@ def test_threads_share_a_model(seen):
 
 def test_nothing_keeps_a_model_or_its_weights_alive():
     model = mlp()
-    for x in batches(6):
+    for x in batches(8):
         call(model, x)
     old = weakref.ref(model[0].weight._array())
     model[0].weight = nn.Parameter(dynjax.zeros(8, 4))
