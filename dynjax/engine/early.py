@@ -8,7 +8,6 @@ arrays, and dropped otherwise: a program is a function of its arrays, so that no
 
 from __future__ import annotations
 
-import types
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from operator import is_
@@ -120,8 +119,8 @@ class Start:
             self._results = None
 
     def _note(self, program: Program, arrays: list[Any], given: list[Any]) -> None:
-        if program.donate or program.seconds is None or _by_python(program):
-            return
+        if program.donate or not program.seconds:
+            return  # nothing overlaps with a series of calls, which took no time to compile
         place = {id(a): k for k, a in enumerate(given)}
         sources = [place[id(a)] if id(a) in place else _source(a) for a in arrays]
         if len(self._habits) >= _MOST_KINDS:
@@ -175,11 +174,6 @@ def _source(array: Any) -> Callable[[], Any]:
     if type(array) is np.ndarray and array.nbytes <= _SMALL:
         return array.copy().view
     return weakref.ref(array)
-
-
-def _by_python(program: Program) -> bool:
-    """Whether a program is a series of calls, which nothing can overlap with."""
-    return isinstance(program.run, (types.FunctionType, types.MethodType))
 
 
 _known: dict[int, tuple[weakref.ref, dict[Hashable, Habit]]] = {}
