@@ -96,7 +96,7 @@ def _record(watch: Watch, call: Call, strict: bool) -> Outcome:
         with capture, watch:
             result = call.fn(*call.args, **call.kwargs)
     except Unsupported:
-        snapshot.restore()
+        _undo(snapshot, capture)
         raise
     except BaseException:
         snapshot.settle_generators()
@@ -122,7 +122,7 @@ def _record(watch: Watch, call: Call, strict: bool) -> Outcome:
             problem = str(why), _place(call.fn)
         else:
             if part is not None:
-                snapshot.restore()
+                _undo(snapshot, capture)
                 trace = capture.trace
                 trace.vals, trace.leaves, trace.owners, trace.nodes = [], {}, {}, None
                 trace.paths, trace.last_path = {}, (None, None, "")
@@ -130,11 +130,18 @@ def _record(watch: Watch, call: Call, strict: bool) -> Outcome:
                 return Outcome(part)
             passing = True
     if strict and problem is not None and not passing:
-        snapshot.restore()
+        _undo(snapshot, capture)
         what, source = problem
         raise Unsupported(f"{what}, at {source}" if source else what)
     capture.release()
     return Outcome(None, result, problem, passing or not capture.settled)
+
+
+def _undo(snapshot: Snapshot, capture: Capture) -> None:
+    """Put everything back to where it was before the call."""
+    snapshot.restore()
+    for update in reversed(capture.updates):
+        update.undo()
 
 
 def _place(fn: Any) -> Source | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain, repeat
+from itertools import chain
 from operator import is_
 from typing import Any, NamedTuple
 
@@ -176,6 +176,14 @@ class Steps:
         """Read the tensors, and write to the counter, at the next update."""
         self._value = self._counted = None
 
+    def known(self) -> tuple[Any, ...]:
+        """What is known of the counts, for `reset`."""
+        return self._counted, self._value, self._count
+
+    def reset(self, known: tuple[Any, ...]) -> None:
+        """Tensors and counter are again what they were when that was known."""
+        self._counted, self._value, self._count = known
+
     def commit(self) -> None:
         """Store the counts that `advance` gave."""
         self._counted = self._next_count
@@ -224,7 +232,8 @@ class Update:
     """
 
     __slots__ = (
-        "optimizer", "prepare", "first", "position", "groups", "_params", "_options", "_numbers",
+        "optimizer", "prepare", "first", "position", "groups", "_params", "_known", "_numbers",
+        "_counts",
     )  # fmt: skip
 
     def __init__(
@@ -234,46 +243,56 @@ class Update:
         self.position = position
         self.groups = list(optimizer.param_groups)
         self._params = [list(group["params"]) for group in self.groups]
-        # The options of all groups when the numbers were last asked for; None if they may change
-        # without becoming other objects.
-        self._options: list[Any] | None = None
+        steps = first.plan.steps
+        self._counts = None if steps is None else steps.known()
+        # The options of each group and its parameters, when the numbers were last asked for; None
+        # if options may change without becoming other objects.
+        self._known: list[Any] | None = None
         self._numbers: Sequence[float] = ()
 
     def numbers(self) -> Sequence[float] | None:
         """The numbers of the next update; None if it would be another operation."""
         optimizer, first = self.optimizer, self.first
+        if optimizer.hooked():
+            return None
         groups = optimizer.param_groups
-        if optimizer.hooked() or len(groups) != len(self.groups):
-            return None
-        if not all(map(is_, groups, self.groups)):
-            return None
-        for group, params in zip(groups, self._params, strict=True):
-            now = group["params"]
-            if len(now) != len(params) or not all(map(is_, now, params)):
-                return None
-        options = list(chain.from_iterable(map(dict.values, groups)))
-        known = self._options
+        known = self._known
+        now: list[Any] = []
+        for group in groups:
+            now += group.values()
+            now += group["params"]
         if (
             known is not None
-            and len(options) == len(known)
-            and all(map(is_, options, known))
+            and len(now) == len(known)
+            and all(map(is_, now, known))
             and first.plan.advance(optimizer.state)
         ):
             return self._numbers
-        now = self.prepare()
-        plan = now.plan
+        if len(groups) != len(self.groups) or not all(map(is_, groups, self.groups)):
+            return None
+        for group, params in zip(groups, self._params, strict=True):
+            if len(group["params"]) != len(params) or not all(map(is_, group["params"], params)):
+                return None
+        prepared = self.prepare()
+        plan = prepared.plan
         if plan.steps is not None and plan.steps.moved:
             return None
-        same = plan is first.plan and now.update is first.update and not now.extra
-        if not same or now.statics != first.statics:
+        same = plan is first.plan and prepared.update is first.update and not prepared.extra
+        if not same or prepared.statics != first.statics:
             return None
-        self._options = options if self._lasting(options) else None
-        self._numbers = now.numbers
-        return now.numbers
+        self._known = now if self._lasting() else None
+        self._numbers = prepared.numbers
+        return prepared.numbers
 
     def commit(self) -> None:
         """Store what the update implies on the host."""
         self.first.plan.commit()
+
+    def undo(self) -> None:
+        """What it changed is as it was before it was recorded."""
+        steps = self.first.plan.steps
+        if steps is not None:
+            steps.reset(self._counts)
 
     def counts(self) -> list[Tensor]:
         """The tensors that `commit` changes."""
@@ -284,15 +303,14 @@ class Update:
         """The tensors of which the update makes sure."""
         return [*self.first.plan.held, *self.first.plan.written.tensors]
 
-    def _lasting(self, options: list[Any]) -> bool:
-        """Whether options are what they were as long as they are the same objects; the lists of
-        parameters are looked at by themselves."""
-        lists = [group["params"] for group in self.groups]
+    def _lasting(self) -> bool:
+        """Whether options are what they were as long as they are the same objects."""
         return all(
             type(option) in _PLAIN
             or (type(option) is tuple and _PLAIN.issuperset(map(type, option)))
-            or any(map(is_, repeat(option), lists))
-            for option in options
+            or name == "params"
+            for group in self.groups
+            for name, option in group.items()
         )
 
 

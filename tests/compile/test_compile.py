@@ -376,6 +376,71 @@ def test_a_schedule_changes_it_too():
     assert assert_same_training(OPTIMIZERS["momentum"], change=change) == 2
 
 
+def _decays(k, optimizer, model):
+    optimizer.param_groups[0]["weight_decay"] = 0.1 * (k > 3)
+
+
+def _changes_a_list(k, optimizer, model):
+    group = optimizer.param_groups[0]
+    group["betas"] = [0.9, 0.99] if k == 0 else group["betas"]
+    if k == 4:
+        group["betas"][0] = 0.2
+
+
+def _changes_a_tensor(k, optimizer, model):
+    group = optimizer.param_groups[0]
+    if k == 0:
+        group["lr"] = torch.tensor(0.01)
+    elif k == 4:
+        group["lr"].mul_(10)
+
+
+def _counts_anew(k, optimizer, model):
+    if k == 4:
+        for state in optimizer.state.values():
+            state["step"].zero_()
+
+
+def _moves(k, optimizer, model):
+    if k == 4:
+        first, second = optimizer.param_groups
+        second["params"].insert(0, first["params"].pop())
+
+
+def _two_groups(params):
+    first, *others = params
+    return torch.optim.Adam([{"params": [first, others[0]]}, {"params": others[1:], "lr": 0.1}])
+
+
+@pytest.mark.parametrize(
+    "change", [_decays, _changes_a_list, _changes_a_tensor, _counts_anew, _moves]
+)
+def test_what_an_optimizer_goes_by_changes(change):
+    assert_same_training(_two_groups if change is _moves else OPTIMIZERS["adam"], change=change)
+
+
+@pytest.mark.parametrize("name", ["exp_avg", "exp_avg_sq"])
+def test_a_state_tensor_is_replaced(name):
+    def trained(compiled):
+        weights = [nn.Parameter(torch.tensor([1.0, -2.0, 3.0]) * k) for k in (1, 2, 3)]
+        optimizer = torch.optim.Adam(weights, lr=0.1)
+
+        def step(x):
+            optimizer.zero_grad()
+            sum((w * x).square().sum() for w in weights).backward()
+            optimizer.step()
+
+        run = torch.compile(step) if compiled else step
+        for k in range(8):
+            if k == 4:
+                state = optimizer.state[weights[1]]
+                state[name] = torch.full_like(state[name], 2.0)
+            run(torch.tensor([1.0, 2.0, k + 1.0]))
+        return [w.tolist() for w in weights]
+
+    np.testing.assert_allclose(trained(True), trained(False), rtol=1e-5)
+
+
 def test_gradients_are_clipped_inside():
     assert_same_training(OPTIMIZERS["adam"], clip=True)
 
