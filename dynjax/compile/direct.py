@@ -39,7 +39,6 @@ _array = attrgetter("array")
 _kind = attrgetter("kind")
 _alias = attrgetter("_alias")
 _grad = attrgetter("_grad")
-_meta = attrgetter("_meta")
 
 # References to what is donated that are the tensor's, its storage's and this file's.
 _OWN_VALUE = 5
@@ -174,7 +173,7 @@ class Direct:
         ]
         if list(map(_kind, found[inputs.arguments :])) != part.fixed_kinds:
             return MISS
-        if (part.hooked or any(map(_meta, inputs.fixed))) and part.hooks() != part.hooked:
+        if part.hooks() != part.hooked:
             return MISS
         now = list(map(_grad, part.graded))
         reuse = len(now) == len(self._grad_tensors) and all(map(is_, now, self._grad_tensors))

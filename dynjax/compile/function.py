@@ -115,8 +115,7 @@ class CompiledFunction:
         if trace.parent is not None or trace.trie.eager:
             return self._fn(*args, **kwargs)
         if not kwargs and (part := self._recent.part(args, trace)) is not None:
-            direct = part.direct
-            result = part.attempt(args) if direct is None else direct(args)
+            result = part.attempt(args)
             if result is not MISS:
                 return result
         key, tensors = signature(args, kwargs)

@@ -71,13 +71,8 @@ class Plan:
 
     def advance(self, stored: Mapping[Tensor, dict[str, Any]]) -> bool:
         """Whether one more update would be as the last, with what an optimizer stores now."""
-        now: list[Any] = []
-        if self._stores:
-            states = map(stored.__getitem__, self._params)
-            now = list(chain.from_iterable(map(dict.values, states)))
-        mine = self.held
-        first = len(mine) - len(now)
-        if self.released or first != len(self._params) or not all(map(is_, now, mine[first:])):
+        states = list(map(stored.__getitem__, self._params)) if self._stores else []
+        if self.released or not self.fits(self._params, states):
             return False
         steps = self.steps
         return steps is None or (len(steps.advance()) == 1 and not steps.moved)
@@ -233,7 +228,7 @@ class Update:
 
     __slots__ = (
         "optimizer", "prepare", "first", "position", "groups", "_params", "_known", "_numbers",
-        "_counts",
+        "_before",
     )  # fmt: skip
 
     def __init__(
@@ -244,7 +239,7 @@ class Update:
         self.groups = list(optimizer.param_groups)
         self._params = [list(group["params"]) for group in self.groups]
         steps = first.plan.steps
-        self._counts = None if steps is None else steps.known()
+        self._before = None if steps is None else steps.known()
         # The options of each group and its parameters, when the numbers were last asked for; None
         # if options may change without becoming other objects.
         self._known: list[Any] | None = None
@@ -292,7 +287,7 @@ class Update:
         """What it changed is as it was before it was recorded."""
         steps = self.first.plan.steps
         if steps is not None:
-            steps.reset(self._counts)
+            steps.reset(self._before)
 
     def counts(self) -> list[Tensor]:
         """The tensors that `commit` changes."""
