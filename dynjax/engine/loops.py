@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from .kernel import Kernel, Op, evaluate
+from .repeat import Stack, repeat
 
 _LONGEST = 256  # kernels of a repetition
 _GATHERED = 0.5  # of the bytes that a repetition touches, how much may be stacked for it
@@ -75,29 +76,24 @@ class Form(NamedTuple):
             What is carried out of the last repetition, and the stacks.
         """
         avals = self.results()
-        buffers = [jax.lax.empty((capacity, *avals[k].shape), avals[k].dtype) for k in stacked]
+        rows = [numbers for numbers in (floats, ints) if len(numbers)]
 
-        def repetition(i: Any, state: tuple[list[Any], list[Any]]) -> tuple[list[Any], list[Any]]:
-            carries, buffers = state
-            slices = [_at(stack, start + stride * i) for stack, start, stride in stacks]
+        def repetition(
+            consts: list[Any], carries: list[Any], slices: list[Any], rows: list[Any]
+        ) -> list[Any]:
+            numbers = iter(rows)
             env = evaluate(
                 self.ops,
                 [*consts, *carries, *slices],
-                _at(floats, i) if self.n_floats else (),
-                _at(ints, i) if self.n_ints else (),
+                next(numbers) if self.n_floats else (),
+                next(numbers) if self.n_ints else (),
             )
-            new = env[self.n_inputs :]
-            buffers = [
-                jax.lax.dynamic_update_index_in_dim(buffer, new[k], i, 0)
-                for buffer, k in zip(buffers, stacked, strict=True)
-            ]
-            return [new[k] for k in self.carried], buffers
+            return [env[self.n_inputs + k] for k in (*self.carried, *stacked)]
 
-        return jax.lax.fori_loop(0, times, repetition, (list(begins), buffers))
-
-
-def _at(stack: Any, i: Any) -> Any:
-    return jax.lax.dynamic_index_in_dim(stack, i, keepdims=False)
+        return repeat(
+            repetition, times, capacity, consts, begins, [Stack(*stack) for stack in stacks],
+            rows, [avals[k] for k in stacked],
+        )  # fmt: skip
 
 
 class Source(NamedTuple):
