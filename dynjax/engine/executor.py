@@ -6,7 +6,8 @@ a function from a plan to a program. `POLICIES` names them, `config.policy` choo
 
 from __future__ import annotations
 
-from collections import Counter, deque
+import contextlib
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import count, repeat, starmap
 from sys import getrefcount
@@ -232,6 +233,29 @@ def _peek(trace: Trace, value: Value) -> None:
         value.array = copy.array
 
 
+def _planned(lowered: Lowered, wanted: list[int]) -> Plan:
+    """A plan; of a short trace the one that was made when it came for the first time, where it
+    leaves nothing in the trie, and now comes again."""
+    if lowered.size > _SHORT:
+        return Plan(lowered, wanted)
+    key = (
+        config.policy, lowered.key, lowered.leaves, lowered.outputs, lowered.floats, lowered.ints,
+        *wanted,
+    )  # fmt: skip
+    plan = _once.pop(key, None)
+    if plan is None:
+        plan = _once[key] = Plan(lowered, wanted)
+        if len(_once) > _MOST_ONCE:
+            with contextlib.suppress(KeyError):  # another thread was first
+                _once.popitem(last=False)
+    return plan
+
+
+_once: OrderedDict[Hashable, Plan] = OrderedDict()
+_MOST_ONCE = 64
+_SHORT = 256  # operations
+
+
 def remember(step: Step, key: Hashable, plan: Plan) -> None:
     """Keep a plan where traces like this one find it; not at a step that none would come to."""
     if step.entered:
@@ -249,7 +273,8 @@ def _run(trace: Trace, live: list[Value], reading: bool) -> None:
     plan = step.programs.get(key)
     if plan is None:
         with Unhurried():
-            plan = Plan(lowered_after(trace, path_of(step), wanted), wanted)
+            lowered = lowered_after(trace, path_of(step), wanted)
+            plan = _planned(lowered, wanted) if computed is None else Plan(lowered, wanted)
             plan.brief = reading
         remember(step, key, plan)
     leaves = list(trace.leaves)

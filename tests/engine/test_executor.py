@@ -206,3 +206,65 @@ def test_tracers_pass_through():
     a = jnp.arange(3.0)
     np.testing.assert_allclose(jax.jit(f)(a), 2 * jnp.sin(a).sum(), rtol=1e-6)
     np.testing.assert_allclose(jax.grad(f)(a), 2 * jnp.cos(a), rtol=1e-6)
+
+
+class counting:
+    """How many plans were made."""
+
+    def __enter__(self):
+        self.made, self.before = 0, executor.Plan.__init__
+
+        def count(plan, *args, **kwargs):
+            self.made += 1
+            self.before(plan, *args, **kwargs)
+
+        executor.Plan.__init__ = count
+        return self
+
+    def __exit__(self, *exc):
+        executor.Plan.__init__ = self.before
+
+
+def test_a_short_graph_that_comes_again_is_planned_once():
+    def run(n):
+        x = dynjax.ones(2, 7)
+        for _ in range(n):
+            x = dynjax.sin(x) + 1.25
+        executor.flush()  # as the end of an optimizer's step does
+        return x.tolist()
+
+    lengths = range(11, 21)
+    with counting() as plans:
+        first = [run(n) for n in lengths]
+    assert plans.made >= len(lengths)
+    with counting() as plans:
+        assert [run(n) for n in lengths] == first
+        assert [run(n) for n in lengths] == first
+    assert plans.made == 0
+
+
+def test_graphs_that_compute_the_same_of_other_values_have_plans_of_their_own():
+    def run(swapped, other):
+        a, b, c = dynjax.full((3, 5), 1.5), dynjax.full((3, 5), 0.25), dynjax.full((3, 5), other)
+        a, b = a.tanh(), b.tanh()
+        if other:
+            c.exp()  # recorded, and read by nobody
+        x = (b - a if swapped else a - b) * 1.5
+        return x.sum().item(), (x * 2).sum().item()
+
+    expected = {s: (1.5 * np.tanh(1.5) - 1.5 * np.tanh(0.25)) * 15 * (-1) ** s for s in (0, 1)}
+    for _ in range(3):
+        for swapped in (0, 1):
+            for other in (0, 2):
+                found = run(swapped, other)
+                np.testing.assert_allclose(found, np.multiply((1, 2), expected[swapped]), rtol=1e-5)
+
+
+def test_plans_of_graphs_that_never_come_again_do_not_pile_up():
+    for n in range(executor._MOST_ONCE + 40):
+        x = dynjax.ones(2)
+        x = dynjax.cat([x + float(n), x]) if n % 2 else x * 2
+        for k in range(n % 13):
+            x = dynjax.roll(x, n // 13 + k)
+        x.sum().item()
+    assert len(executor._once) <= executor._MOST_ONCE
