@@ -119,7 +119,7 @@ class Stage:
             else:
                 row, result = divmod(place - loop.first, loop.size)
                 number = stacks.setdefault((loop.first, result), len(stacks))
-                found.append((True, number, row))
+                found.append((True, number, row + 1))
         self.stacks, self.alone = list(stacks), list(alone)
         self.where = {
             i: (number if inside else len(stacks) + number, row)

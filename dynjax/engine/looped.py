@@ -26,7 +26,8 @@ class Looped(NamedTuple):
 
     Attributes:
         form: what is repeated.
-        capacity: how long the stacks are that leave, and those that are made for it.
+        capacity: for how many repetitions there is room in the stacks that leave, and in those
+            that are made for it.
         lengths: how long the stacks are that it takes.
     """
 
@@ -64,7 +65,7 @@ class Looped(NamedTuple):
 
 
 def capacity_for(loop: Loop) -> int:
-    """The length of the stacks of a loop: few different ones, so that programs are few."""
+    """The room of the stacks of a loop: few different ones, so that programs are few."""
     largest = max(map(size_of, loop.form.results()))
     capacity = _CAPACITY
     while capacity < loop.times:
@@ -165,10 +166,10 @@ class LoopUse(NamedTuple):
 
     def stack_shapes(self, avals: dict[int, Any]) -> dict[int, Any]:
         """Shapes and types of the stacks that it makes, by place."""
-        return {place: self._stack(avals[-1 - place]) for place in self.outputs if place < 0}
+        return {place: self._stack(avals[-1 - place], 1) for place in self.outputs if place < 0}
 
-    def _stack(self, aval: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((self.capacity, *aval.shape), aval.dtype)
+    def _stack(self, aval: Any, more: int = 0) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((self.capacity + more, *aval.shape), aval.dtype)
 
     def run(self, env: dict[int, Any], floats: Any, ints: Any) -> None:
         """Run it on the values at hand, to which it adds its own."""
@@ -229,9 +230,9 @@ def loop_use(
     )
     picked = []
     for place in sorted(single):
-        if loop.first <= place < loop.end and place not in finals:
+        if loop.has(place) and place not in finals:
             k, result = divmod(place - loop.first, loop.size)
-            picked.append((place, _place_of_stack(loop.first + result), k))
+            picked.append((place, _place_of_stack(loop.first + result), k + 1))
     carried = [loop.end - loop.size + k for k in loop.form.carried]
 
     def rows(numbers: tuple[tuple[int, ...], ...]) -> np.ndarray | None:

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from .kernel import Kernel, Op, evaluate
-from .repeat import Stack, repeat
+from .repeat import Kept, Stack, repeat
 
 _LONGEST = 256  # kernels of a repetition
 _GATHERED = 0.5  # of the bytes that a repetition touches, how much may be stacked for it
@@ -51,6 +51,15 @@ class Form(NamedTuple):
         """Shapes and types of what a repetition computes."""
         return [aval for kernel, _, _ in self.ops for aval in kernel.out_avals]
 
+    def carry(self, result: int) -> int | None:
+        """The carried input that a result becomes, if it is one; its stack begins with the value
+        that is carried into the first repetition."""
+        return self.carried.index(result) if self.carried.count(result) == 1 else None
+
+    def _before(self, result: int, begins: Sequence[Any]) -> Any:
+        number = self.carry(result)
+        return None if number is None else begins[number]
+
     def run(
         self,
         times: Any,
@@ -66,14 +75,15 @@ class Form(NamedTuple):
 
         Args:
             times: how many there are; may be a run-time number.
-            capacity: the length of the stacks that leave, at least `times`.
+            capacity: for how many repetitions the stacks that leave have room, at least `times`.
             stacked: the results that leave as stacks.
             consts, begins: what is constant; what the first repetition is given.
             stacks: as (stack, where the first repetition reads, how far on the next does).
             floats, ints: the numbers of every repetition, a row each; () for none.
 
         Returns:
-            What is carried out of the last repetition, and the stacks.
+            What is carried out of the last repetition, and the stacks: in row i + 1 what
+            repetition i computed, in row 0 what is carried into the first.
         """
         avals = self.results()
         rows = [numbers for numbers in (floats, ints) if len(numbers)]
@@ -92,13 +102,13 @@ class Form(NamedTuple):
 
         return repeat(
             repetition, times, capacity, consts, begins, [Stack(*stack) for stack in stacks],
-            rows, [avals[k] for k in stacked],
+            rows, [Kept(avals[k], self._before(k, begins)) for k in stacked],
         )  # fmt: skip
 
 
 class Source(NamedTuple):
     """Where a loop reads a stack that another has left: result `result` of the loop whose first
-    place is `first`, from repetition `start` on, every `stride`-th."""
+    place is `first`, from row `start` on, every `stride`-th."""
 
     first: int
     result: int
@@ -149,28 +159,38 @@ class Loop(NamedTuple):
         last = self.end - self.size
         return {last + k: number for number, k in enumerate(self.form.carried)}
 
-    def stacked(self, read: set[int]) -> tuple[int, ...]:
-        """The results to leave as stacks, where others read these places."""
+    def stacked(self, single: set[int], stacks: set[tuple[int, int]]) -> tuple[int, ...]:
+        """The results to leave as stacks, where others read these places, and stacks (of a loop
+        by its first place, and the number of a result)."""
         finals = self.finals()
-        return tuple(
-            sorted(
-                {
-                    (p - self.first) % self.size
-                    for p in read
-                    if self.first <= p < self.end and p not in finals
-                }
-            )
-        )
+        picked = {p - self.first for p in single if self.has(p) and p not in finals}
+        whole = {result for first, result in stacks if first == self.first}
+        return tuple(sorted({k % self.size for k in picked} | whole))
+
+    def has(self, place: int) -> bool:
+        """Whether it computes what is at a place."""
+        return self.first <= place < self.end
 
     def source(self, places: Sequence[int]) -> Source | None:
         """The stack of this loop that has just these places in order, if there is one."""
-        if not self.first <= min(places) <= max(places) < self.end:
+        results = {(p - self.first) % self.size for p in places if self.has(p)}
+        if len(results) != 1:
             return None
-        reps, results = zip(*(divmod(p - self.first, self.size) for p in places))
-        stride = reps[1] - reps[0] if len(reps) > 1 else 1
-        if len(set(results)) > 1 or any(b - a != stride for a, b in zip(reps, reps[1:])):
+        (result,) = results
+        number = self.form.carry(result)
+        before = None if number is None else self.begins[number]
+        rows = []
+        for p in places:
+            if self.has(p):
+                rows.append((p - self.first) // self.size + 1)
+            elif p == before:
+                rows.append(0)
+            else:
+                return None
+        stride = rows[1] - rows[0] if len(rows) > 1 else 1
+        if any(b - a != stride for a, b in zip(rows, rows[1:])):
             return None
-        return Source(self.first, results[0], reps[0], stride)
+        return Source(self.first, result, rows[0], stride)
 
     def shortened(self, front: int, back: int) -> Loop:
         """It without some repetitions at either end; None is carried in from a lost front."""
@@ -382,9 +402,10 @@ def settled(
 
 def outside(
     program: Sequence[Op], n_leaves: int, results: Iterable[int], loops: Sequence[Loop]
-) -> tuple[set[int], set[int]]:
-    """What is read: by kernels in no loop or as a result; and by loops, as part of a stack."""
-    single, in_stacks = set(results), set()
+) -> tuple[set[int], set[tuple[int, int]]]:
+    """What is read: by kernels in no loop, or as a result, or to be stacked; and the stacks that
+    loops read, as (first place of the loop that leaves it, number of the result)."""
+    single, stacks = set(results), set()
     i = 0
     for loop in [*loops, None]:
         for _, refs, _ in program[i : len(program) if loop is None else loop.start]:
@@ -392,12 +413,13 @@ def outside(
         if loop is not None:
             single.update(loop.consts, loop.begins)
             for places in loop.stacks:
-                # Part of a stack even where it is gathered anew: then it leaves one all the same.
-                in_stacks.update(places)
-                if _owner(places[0], loops) is None or source_of(places, loops) is None:
+                source = source_of(places, loops)
+                if source is None:
                     single.update(places)
+                else:
+                    stacks.add((source.first, source.result))
             i = loop.stop
-    return single, in_stacks
+    return single, stacks
 
 
 def _owner(place: int, loops: Sequence[Loop]) -> Loop | None:
@@ -407,7 +429,7 @@ def _owner(place: int, loops: Sequence[Loop]) -> Loop | None:
 
 def source_of(places: Sequence[int], loops: Sequence[Loop]) -> Source | None:
     """The stack among those of the loops that has these places in order, if there is one."""
-    owner = _owner(places[0], loops)
+    owner = _owner(places[0], loops) or _owner(places[-1], loops)
     return None if owner is None else owner.source(places)
 
 
@@ -422,9 +444,7 @@ def _without_strays(loop: Loop, loops: Sequence[Loop]) -> list[Loop]:
     return [loop]
 
 
-def _pays(
-    loop: Loop, loops: Sequence[Loop], read: tuple[set[int], set[int]], most: int | None
-) -> bool:
+def _pays(loop: Loop, loops: Sequence[Loop], read: tuple[set[int], Any], most: int | None) -> bool:
     """Whether little enough is stacked for it, or taken one by one from what it stacks."""
     form = loop.form
     shapes = form.results()
@@ -436,7 +456,7 @@ def _pays(
         inputs[last + k] for k, places in enumerate(loop.stacks) if source_of(places, loops) is None
     ]
     finals = loop.finals()
-    picked = [p for p in read[0] if loop.first <= p < loop.end and p not in finals]
+    picked = [p for p in read[0] if loop.has(p) and p not in finals]
     moved = (
         sum(map(size_of, apart))
         + sum(size_of(shapes[(p - loop.first) % loop.size]) for p in picked) / loop.times
@@ -476,14 +496,13 @@ def values_looped(
     loops leave, by the first place of a loop and the number of a result."""
     env: dict[int, Any] = dict(enumerate(arrays))
     stacks: dict[tuple[int, int], Any] = {}
-    single, in_stacks = outside(program, len(arrays), results, loops)
-    read = single | in_stacks
+    read = outside(program, len(arrays), results, loops)
 
     def value(place: int) -> Any:
         if place not in env:
             owner = _owner(place, loops)
             rep, result = divmod(place - owner.first, owner.size)
-            env[place] = stacks[owner.first, result][rep]
+            env[place] = stacks[owner.first, result][rep + 1]
         return env[place]
 
     def ops(begin: int, end: int, place: int) -> None:
@@ -504,7 +523,7 @@ def values_looped(
             else:
                 stack = stacks[source.first, source.result]
                 given.append((stack, source.start, source.stride))
-        stacked = loop.stacked(read)
+        stacked = loop.stacked(*read)
         carries, left = loop.form.run(
             loop.times, loop.times, stacked,
             [value(p) for p in loop.consts], [value(p) for p in loop.begins], given,

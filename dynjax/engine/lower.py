@@ -12,7 +12,7 @@ from . import loops
 from .kernel import Kernel, Op, evaluate, is_inexact
 from .kernel import kernels as known
 from .loops import starts_of
-from .sweep import written_out
+from .sweep import from_zeros, written_out
 from .trie import Step
 
 _TIMES = 8  # repetitions from which on a chain is compiled as a loop
@@ -108,10 +108,12 @@ class Lowered(NamedTuple):
         """The same with every backward, and what was recorded unasked, written out as the
         operations that it consists of."""
         opened = self._opened()
-        if not opened.wrts:
-            return opened
-        avals = self.avals()[: len(self.leaves)]
-        program, origins, results = written_out(opened.program, opened.wrts, avals, opened.results)
+        program, results, n = opened.program, opened.results, len(self.leaves)
+        origins: Sequence[int] = range(len(program))
+        if opened.wrts:
+            avals = self.avals()[:n]
+            program, origins, results = written_out(program, opened.wrts, avals, results)
+        program, origins, results = from_zeros(program, origins, n, results)
         steps = tuple([opened.steps[k] for k in origins])
         return self._replace(program=tuple(program), steps=steps, wrts=(), results=tuple(results))
 

@@ -321,8 +321,7 @@ class Parted:
             ]
         )
         uses = [use for use in calls(lowered, ranges, loops) if isinstance(use, Loop) or use.needed]
-        single, in_stacks = outside(program, self.n_leaves, self.results, loops)
-        read = single | in_stacks
+        single, stacks = outside(program, self.n_leaves, self.results, loops)
         capacities = {loop.first: capacity_for(loop) for loop in loops}
         parts: list[Part | Looped] = []
         needed: list[set[int]] = []
@@ -330,9 +329,9 @@ class Parted:
             if isinstance(use, Loop):
                 sources = [source_of(places, loops) for places in use.stacks]
                 own = capacities[use.first]
-                lengths = tuple([own if s is None else capacities[s.first] for s in sources])
+                lengths = tuple([own if s is None else capacities[s.first] + 1 for s in sources])
                 parts.append(Looped(use.form, own, lengths))
-                needed.append(set(use.stacked(read)))
+                needed.append(set(use.stacked(single, stacks)))
             else:
                 dictionary.plain.add(tuple([kernel for kernel, _, _ in use.part.ops]))
                 parts.append(use.part)

@@ -46,6 +46,25 @@ class Stack(NamedTuple):
         return jax.lax.slice_in_dim(self.array, min(ends), max(ends) + 1, abs(self.stride))
 
 
+class Kept(NamedTuple):
+    """Something of which the value in every repetition is kept.
+
+    Attributes:
+        aval: its shape and type.
+        before: what stands for the value before the first repetition; None for nothing.
+    """
+
+    aval: Any
+    before: Any = None
+
+    def buffer(self, capacity: int) -> Any:
+        """Where it is kept."""
+        empty = jax.lax.empty((capacity + 1, *self.aval.shape), self.aval.dtype)
+        if self.before is None:
+            return empty
+        return jax.lax.dynamic_update_index_in_dim(empty, self.before, 0, 0)
+
+
 def repeat(
     body: Body,
     times: Any,
@@ -54,20 +73,21 @@ def repeat(
     begins: Sequence[Any],
     stacks: Sequence[Stack],
     rows: Sequence[Any],
-    kept: Sequence[Any],
+    kept: Sequence[Kept],
 ) -> tuple[list[Any], list[Any]]:
     """Run a body so many times.
 
     Args:
         body: one repetition.
         times: how often; may be a run-time number, or a number that is known.
-        capacity: the length of the stacks that leave, at least `times`.
+        capacity: for how many repetitions the stacks that leave have room, at least `times`.
         consts, begins, stacks: what it takes; `begins` is what the first is given.
         rows: arrays of which repetition i is given row i.
-        kept: shapes and types of what is kept of each.
+        kept: what is kept of each.
 
     Returns:
-        What is carried out of the last, and what is kept of all as stacks.
+        What is carried out of the last, and what is kept of all as stacks: of repetition i in row
+        i + 1.
     """
     if isinstance(times, int) and times > 1 and all(isinstance(s.stride, int) for s in stacks):
         summed = _Summed(body, times, consts, begins, stacks, rows)
@@ -84,20 +104,20 @@ def _loop(
     begins: Sequence[Any],
     stacks: Sequence[Stack],
     rows: Sequence[Any],
-    kept: Sequence[Any],
+    kept: Sequence[Kept],
     backwards: int = 0,
 ) -> tuple[list[Any], list[Any]]:
     """As `repeat`, with the last `backwards` of what is kept in reverse order."""
-    buffers = [jax.lax.empty((capacity, *aval.shape), aval.dtype) for aval in kept]
+    buffers = [one.buffer(capacity) for one in kept]
 
     def repetition(i: Any, state: tuple[list[Any], list[Any]]) -> tuple[list[Any], list[Any]]:
         carries, buffers = state
         slices = [stack.at(i) for stack in stacks]
         results = body(list(consts), carries, slices, [_at(numbers, i) for numbers in rows])
         new = results[len(carries) :]
-        at = [i] * (len(new) - backwards)
+        at = [i + 1] * (len(new) - backwards)
         if backwards:
-            at += [times - 1 - i] * backwards
+            at += [times - i] * backwards
         return results[: len(carries)], [
             jax.lax.dynamic_update_index_in_dim(buffer, value, k, 0)
             for buffer, value, k in zip(buffers, new, at, strict=True)
@@ -279,7 +299,7 @@ class _Summed:
         begins: Sequence[Any],
         stacks: Sequence[Stack],
         rows: Sequence[Any],
-        kept: Sequence[Any],
+        kept: Sequence[Kept],
     ) -> tuple[list[Any], list[Any]]:
         """As `repeat`."""
         apart = {one.carry for one in self.sums}
@@ -297,14 +317,14 @@ class _Summed:
             env = self._values(nodes, env)
             return [env[k] for k in outs]
 
-        factors = [self._avals[k] for k in self._kept]
+        factors = [Kept(self._avals[k]) for k in self._kept]
         carries, left = _loop(
             body, self._times, capacity, consts, [begins[k] for k in carried], stacks, rows,
             [*kept, *factors], len(factors) if backwards else 0,
         )  # fmt: skip
         results = dict(zip(carried, carries, strict=True))
         every = dict(zip(self._kept, left[len(kept) :], strict=True))
-        every = {k: buffer[: self._times] for k, buffer in every.items()}
+        every = {k: buffer[1 : self._times + 1] for k, buffer in every.items()}
         for k in self._read():
             rows_of = self._slices[k].rows(self._times)
             turned = (self._slices[k].stride < 0) != backwards
@@ -349,4 +369,4 @@ def _shape(array: Any, skip: int = 0) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(array.shape[skip:], array.dtype)
 
 
-__all__ = ["Body", "Stack", "repeat"]
+__all__ = ["Body", "Kept", "Stack", "repeat"]

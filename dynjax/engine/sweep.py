@@ -8,6 +8,7 @@ the program runs in groups, which are differentiated as groups (see `units`).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,9 @@ import jax
 import jax.numpy as jnp
 
 from .kernel import Kernel, Op, kernels
+
+_OFTEN = 4  # equal operations, from which on another is written as they are
+_SUMMED = 2  # additions, from which on a sum of gradients begins with zeros
 
 
 class Sweep(NamedTuple):
@@ -125,6 +129,7 @@ class Writer:
     ) -> dict[int, int]:
         """Write a backward; returns the places of the gradients, by what they are gradients of."""
         self.pending = pending = {}
+        flows: dict[Any, Counter[tuple[int, ...]]] = {}
         for root, seed in zip(roots, seeds, strict=True):
             if seed is None:
                 aval = self.avals[root]
@@ -136,10 +141,16 @@ class Writer:
             if not wrt:
                 continue
             cotangents = [pending.pop(at + j) for j in given]
-            read = (*[refs[i] for i in kernel.needs(wrt)], *cotangents)
-            at = self.add((kernel.vjp(wrt, given), read, numbers), number)
-            for j, i in enumerate(wrt):
-                self.give(refs[i], at + j, number)
+            # The last of many that are alike may find no gradient asked for where others did: it
+            # gives it all the same, and is a repetition of the same loop.
+            known = flows.setdefault((kernel, given), Counter())
+            wider = next((w for w, n in known.items() if n >= _OFTEN and set(w) > set(wrt)), wrt)
+            known[wrt] += 1
+            read = (*[refs[i] for i in kernel.needs(wider)], *cotangents)
+            at = self.add((kernel.vjp(wider, given), read, numbers), number)
+            for j, i in enumerate(wider):
+                if i in wrt:
+                    self.give(refs[i], at + j, number)
         return pending
 
     def give(self, place: int, cotangent: int, origin: int) -> None:
@@ -179,6 +190,82 @@ class Writer:
                 moved[r] = n
                 n += 1
         return ops, origins, [moved[g] for g in goals]
+
+
+def from_zeros(
+    program: Sequence[Op], origins: Sequence[int], n_inputs: int, results: Sequence[int]
+) -> tuple[list[Op], list[int], list[int]]:
+    """A program in which sums of several gradients begin with zeros.
+
+    The operation that gives the first gradient is then followed by an addition as all others are,
+    and can be a repetition of the same loop. XLA leaves such an addition out.
+
+    Args:
+        program: operations on places, inputs first.
+        origins: of each, a number that it is known by.
+        n_inputs: how many inputs there are.
+        results: the places asked for.
+
+    Returns:
+        As `written_out`.
+    """
+    maker, place_of = [-1] * n_inputs, []  # of every place, and of every operation
+    for k, (kernel, _, _) in enumerate(program):
+        place_of.append(len(maker))
+        maker += [k] * len(kernel.out_avals)
+    begins = []
+    goes_on: dict[int, int] = {}  # of a place, how many additions to it follow each other
+    for k in range(len(program) - 1, -1, -1):
+        kernel, refs, _ = program[k]
+        if not kernel.adds:
+            continue
+        first = refs[0]
+        goes_on[first] = 1 + goes_on.get(place_of[k], 0)
+        if maker[first] >= 0 and goes_on[first] >= _SUMMED:
+            before = program[maker[first]][0]
+            (aval,) = kernel.out_avals
+            if not before.adds and before is not fill_kernel(aval.shape, aval.dtype, 0):
+                begins.append((first, k))
+    if not begins:
+        return list(program), list(origins), list(results)
+    # The zeros come with the seed of the backward, the last before it that takes nothing.
+    after: dict[int, list[tuple[int, int]]] = {}
+    for first, k in sorted(begins):
+        after.setdefault(maker[first], []).append((first, k))
+    seed, seeds = 0, {}
+    for k, (_, refs, numbers) in enumerate(program):
+        seed = seed if refs or numbers else k
+        if k in after:
+            seeds.setdefault(seed, []).extend(after[k])
+    ops: list[Op] = []
+    numbers_of: list[int] = []
+    avals: list[Any] = []
+    moved, begun = list(range(n_inputs)), {}
+
+    def add(op: Op, origin: int) -> int:
+        ops.append(op)
+        numbers_of.append(origin)
+        at = n_inputs + len(avals)
+        avals.extend(op[0].out_avals)
+        return at
+
+    for k, (kernel, refs, numbers) in enumerate(program):
+        zeros: dict[Kernel, int] = {}
+        for _, reader in seeds.get(k, ()):
+            (aval,) = program[reader][0].out_avals
+            fill = fill_kernel(aval.shape, aval.dtype, 0)
+            if fill not in zeros:
+                zeros[fill] = add((fill, (), ()), origins[k])
+            begun[reader] = zeros[fill]
+        places = [moved[r] for r in refs]
+        if k in begun:
+            places[0] = begun[k]
+        at = add((kernel, tuple(places), numbers), origins[k])
+        moved += range(at, at + len(kernel.out_avals))
+        for first, reader in after.get(k, ()):
+            total = program[reader][0]
+            begun[reader] = add((total, (begun[reader], moved[first]), ()), origins[k])
+    return ops, numbers_of, [moved[r] for r in results]
 
 
 def fill_kernel(shape: Sequence[int], dtype: Any, number: float) -> Kernel:

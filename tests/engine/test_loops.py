@@ -179,6 +179,48 @@ def test_the_backward_of_a_loop_reads_the_stacks_that_the_forward_left():
     np.testing.assert_allclose(w.grad.numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
+# Of an LSTM the first step has no gradient for its cell; of a GRU the last adds none to its state.
+@pytest.mark.parametrize("cell, times", [(nn.RNNCell, 6), (nn.LSTMCell, 5), (nn.GRUCell, 4)])
+def test_a_backward_is_one_loop(cell, times):
+    """Also its first step, whose gradients are the first of a sum, and its last, which reads the
+    state that the loop began with, to which no gradient flows."""
+    cell, state = cell(3, 4), None
+    for k in range(6):
+        state = cell(values(2, 3, seed=k), state)
+    (state[0] if isinstance(state, tuple) else state).square().sum().backward()
+    grads = [p.grad for p in cell.parameters()]
+    forward, backward = agree(grads)
+    assert (forward.times, backward.times) == (6, times)
+
+
+def test_a_loop_may_read_what_another_was_given_first():
+    w, h, z = values(4, 4), values(2, 4, seed=1), values(2, 4, seed=2)
+    seen = []
+    for _ in range(6):
+        seen.append(h)
+        h = dynjax.tanh(h @ w)
+    for h_before in seen:
+        z = (z * h_before).sin() + 1.5
+    first, second = agree([h, z])
+    (source,) = [loops.source_of(places, [first, second]) for places in second.stacks]
+    assert (source.start, source.stride, second.times) == (0, 1, 6)
+
+
+def test_what_two_states_begin_with_is_told_apart():
+    w, seen, sums = values(4, 4), [], []
+    a, b = values(2, 4, seed=1), values(2, 4, seed=2)
+    for _ in range(6):
+        seen.append(a)
+        new = dynjax.tanh(a @ w) + b.sin()
+        a, b = new, new
+    for start in seen[:1], [values(2, 4, seed=2)], [values(2, 4, seed=1)]:
+        z = values(2, 4, seed=3)
+        for before in (*start, *seen[1:]):
+            z = (z * before).sin() + 1.5
+        sums.append(z)
+    agree([a, *sums])
+
+
 def test_what_would_have_to_be_stacked_first_is_left_as_it_is():
     h = values(2, 16)
     for k in range(8):

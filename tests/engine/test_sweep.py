@@ -114,3 +114,52 @@ def test_what_fails_in_a_backward_is_named():
     else:
         raise AssertionError("it did not fail")
     assert other.tolist() == [3.0, 3.0]
+
+
+def test_sums_of_gradients_begin_with_zeros_when_written_out():
+    w = leaf(0.5, -1.0)
+    h = leaf(0.25, 2.0)
+    for _ in range(4):
+        h = (h * w).sin()
+    h.sum().backward()
+    whole = lowered(w.grad).written_out()
+    found = names(whole.program)
+    assert found.count("zeros") == 1 and found.count("add") == 4
+    # Every repetition is the same operations.
+    begin = found.index("sin_backward")
+    assert found[begin : begin + 12] == ["sin_backward", "mul_backward", "add"] * 4
+    assert whole.written_out().program == whole.program
+    assert len(whole.steps) == len(whole.program)
+
+
+def test_a_value_that_begins_a_sum_and_is_read_elsewhere_stays():
+    x, y = leaf(0.5, -1.0), leaf(2.0, 3.0)
+    total = (x * y).sum() + (x * x * y.detach()).sum()
+    total.backward()
+    np.testing.assert_allclose(x.grad.numpy(), [2 + 2.0, 3 - 6.0], rtol=1e-6)
+    twice = leaf(0.5, 1.5)
+    g = dynjax.autograd.grad((twice + twice).cos().sum(), twice, create_graph=True)[0]
+    (g * g).sum().backward()
+    expected = jax.grad(lambda v: (jax.grad(lambda u: jnp.cos(2 * u).sum())(v) ** 2).sum())(
+        jnp.array([0.5, 1.5])
+    )
+    np.testing.assert_allclose(twice.grad.numpy(), expected, rtol=1e-5)
+
+
+def test_one_of_many_equal_operations_takes_gradients_that_nobody_asks_for():
+    w = leaf(0.5, -1.0)
+    h = dynjax.tensor([0.25, 2.0])  # takes no gradient
+    for _ in range(7):
+        h = (h * w).sin()
+    h.sum().backward()
+    products = [k for k, _, _ in lowered(w.grad).written_out().program if k.op == "mul_backward"]
+    assert len(products) == 7 and len(set(products)) == 1
+    expected = jax.grad(lambda w: _iterated(w, 7))(jnp.array([0.5, -1.0]))
+    np.testing.assert_allclose(w.grad.numpy(), expected, rtol=1e-5)
+
+
+def _iterated(w, times):
+    h = jnp.array([0.25, 2.0])
+    for _ in range(times):
+        h = jnp.sin(h * w)
+    return h.sum()
