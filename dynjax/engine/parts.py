@@ -194,9 +194,13 @@ def recurring(
             joined.append(sequence[i] if new is None else new)
             i += 1 if new is None else 2
         sequence = joined
-    times = Counter(sequence)
+    # A kernel alone is one where it mostly follows itself: the recorded cell of a loop.
+    again = Counter(a for a, b in zip(sequence, islice(sequence, 1, None)) if a == b)
     return [
-        spelled[symbol] for symbol, n in times.items() if n >= _FEWEST and len(spelled[symbol]) > 1
+        spelled[symbol]
+        for symbol, n in Counter(sequence).items()
+        if n >= _FEWEST
+        and (len(spelled[symbol]) > 1 or again[symbol] >= max(_FEWEST, _FAITHFUL * n))
     ]
 
 

@@ -28,6 +28,12 @@ def test_stretches_that_follow_each_other_as_they_like_stay_apart():
     assert sorted(map("".join, recurring(sequence))) == ["abc", "pqrs", "uvw"]
 
 
+def test_one_kernel_recurs_where_it_follows_itself():
+    assert recurring("xy" + "c" * 6 + "zy") == [("c",)]
+    assert ("c",) not in recurring("ccacacacbcc")
+    assert recurring("xccy") == []
+
+
 def test_nothing_recurs_in_what_is_not_repeated():
     assert recurring("abcdefgh") == [] and recurring("") == []
 
@@ -114,6 +120,28 @@ NUMPY = {
     "sin": np.sin, "cos": np.cos, "tanh": np.tanh, "neg": np.negative,
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
 }  # fmt: skip
+
+
+def test_a_compiled_cell_is_a_loop_of_one_operation():
+    dynjax.manual_seed(0)
+    cell = nn.RNNCell(3, 4)
+    compiled = dynjax.compile(cell)
+
+    def grads(call, n):
+        h = None
+        for k in range(n):
+            h = call(dynjax.full((2, 3), 0.1 * k), h)
+        cell.zero_grad()
+        h.square().sum().backward()
+        return [p.grad.tolist() for p in cell.parameters()]
+
+    grads(compiled, 30)
+    with dynjax.explain() as compiles:
+        found = [grads(compiled, n) for n in (26, 21, 33)]
+    assert not compiles
+    for a, n in zip(found, (26, 21, 33), strict=True):
+        for x, y in zip(a, grads(cell, n), strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6)
 
 
 def test_graphs_that_never_come_again_run_operation_by_operation(monkeypatch):
