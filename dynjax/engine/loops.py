@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from .kernel import Kernel, Op, evaluate
-from .repeat import Kept, Stack, repeat
+from .repeat import Given, Kept, Stack, repeat
 
 _LONGEST = 256  # kernels of a repetition
 _GATHERED = 0.5  # of the bytes that a repetition touches, how much may be stacked for it
@@ -100,10 +100,9 @@ class Form(NamedTuple):
             )
             return [env[self.n_inputs + k] for k in (*self.carried, *stacked)]
 
-        return repeat(
-            repetition, times, capacity, consts, begins, [Stack(*stack) for stack in stacks],
-            rows, [Kept(avals[k], self._before(k, begins)) for k in stacked],
-        )  # fmt: skip
+        given = Given(consts, begins, [Stack(*stack) for stack in stacks], rows)
+        kept = [Kept(avals[k], self._before(k, begins)) for k in stacked]
+        return repeat(repetition, times, capacity, given, kept)
 
 
 class Source(NamedTuple):

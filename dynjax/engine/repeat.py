@@ -46,6 +46,22 @@ class Stack(NamedTuple):
         return jax.lax.slice_in_dim(self.array, min(ends), max(ends) + 1, abs(self.stride))
 
 
+class Given(NamedTuple):
+    """What the repetitions take.
+
+    Attributes:
+        consts: what all take.
+        begins: what the first takes of what is carried from one to the next.
+        stacks: of which each takes a row.
+        rows: arrays of numbers, of which repetition i takes row i.
+    """
+
+    consts: Sequence[Any]
+    begins: Sequence[Any]
+    stacks: Sequence[Stack]
+    rows: Sequence[Any]
+
+
 class Kept(NamedTuple):
     """Something of which the value in every repetition is kept.
 
@@ -69,10 +85,7 @@ def repeat(
     body: Body,
     times: Any,
     capacity: int,
-    consts: Sequence[Any],
-    begins: Sequence[Any],
-    stacks: Sequence[Stack],
-    rows: Sequence[Any],
+    given: Given,
     kept: Sequence[Kept],
 ) -> tuple[list[Any], list[Any]]:
     """Run a body so many times.
@@ -81,29 +94,29 @@ def repeat(
         body: one repetition.
         times: how often; may be a run-time number, or a number that is known.
         capacity: for how many repetitions the stacks that leave have room, at least `times`.
-        consts, begins, stacks: what it takes; `begins` is what the first is given.
-        rows: arrays of which repetition i is given row i.
+        given: what it takes.
         kept: what is kept of each.
 
     Returns:
         What is carried out of the last, and what is kept of all as stacks: of repetition i in row
         i + 1.
     """
-    if isinstance(times, int) and times > 1 and all(isinstance(s.stride, int) for s in stacks):
-        summed = _Summed(body, times, consts, begins, stacks, rows)
+    if (
+        isinstance(times, int)
+        and times > 1
+        and all(isinstance(s.stride, int) for s in given.stacks)
+    ):
+        summed = _Summed(body, times, given)
         if summed.sums:
-            return summed.run(capacity, consts, begins, stacks, rows, kept)
-    return _loop(body, times, capacity, consts, begins, stacks, rows, kept)
+            return summed.run(capacity, given, kept)
+    return _loop(body, times, capacity, given, kept)
 
 
 def _loop(
     body: Body,
     times: Any,
     capacity: int,
-    consts: Sequence[Any],
-    begins: Sequence[Any],
-    stacks: Sequence[Stack],
-    rows: Sequence[Any],
+    given: Given,
     kept: Sequence[Kept],
     backwards: int = 0,
 ) -> tuple[list[Any], list[Any]]:
@@ -112,8 +125,9 @@ def _loop(
 
     def repetition(i: Any, state: tuple[list[Any], list[Any]]) -> tuple[list[Any], list[Any]]:
         carries, buffers = state
-        slices = [stack.at(i) for stack in stacks]
-        results = body(list(consts), carries, slices, [_at(numbers, i) for numbers in rows])
+        slices = [stack.at(i) for stack in given.stacks]
+        rows = [_at(numbers, i) for numbers in given.rows]
+        results = body(list(given.consts), carries, slices, rows)
         new = results[len(carries) :]
         at = [i + 1] * (len(new) - backwards)
         if backwards:
@@ -123,7 +137,7 @@ def _loop(
             for buffer, value, k in zip(buffers, new, at, strict=True)
         ]
 
-    return jax.lax.fori_loop(0, times, repetition, (list(begins), buffers))
+    return jax.lax.fori_loop(0, times, repetition, (list(given.begins), buffers))
 
 
 def _at(stack: Any, i: Any) -> Any:
@@ -169,12 +183,10 @@ class _Summed:
         self,
         body: Body,
         times: int,
-        consts: Sequence[Any],
-        begins: Sequence[Any],
-        stacks: Sequence[Stack],
-        rows: Sequence[Any],
+        given: Given,
     ) -> None:
         self._times = times
+        consts, begins, stacks, rows = given
         groups = [list(map(_shape, consts)), list(map(_shape, begins))]
         groups += [[_shape(s.array, 1) for s in stacks], [_shape(r, 1) for r in rows]]
         closed = jax.make_jaxpr(body)(*groups)
@@ -295,17 +307,15 @@ class _Summed:
     def run(
         self,
         capacity: int,
-        consts: Sequence[Any],
-        begins: Sequence[Any],
-        stacks: Sequence[Stack],
-        rows: Sequence[Any],
+        given: Given,
         kept: Sequence[Kept],
     ) -> tuple[list[Any], list[Any]]:
         """As `repeat`."""
         apart = {one.carry for one in self.sums}
+        begins = given.begins
         carried = [k for k in range(len(begins)) if k not in apart]
         backwards = self._backwards()
-        outs, first = self._repeated(), len(consts) + len(begins)
+        outs, first = self._repeated(), self._carries.stop
         nodes = self._needed(outs)
 
         def body(
@@ -319,7 +329,7 @@ class _Summed:
 
         factors = [Kept(self._avals[k]) for k in self._kept]
         carries, left = _loop(
-            body, self._times, capacity, consts, [begins[k] for k in carried], stacks, rows,
+            body, self._times, capacity, given._replace(begins=[begins[k] for k in carried]),
             [*kept, *factors], len(factors) if backwards else 0,
         )  # fmt: skip
         results = dict(zip(carried, carries, strict=True))
@@ -369,4 +379,4 @@ def _shape(array: Any, skip: int = 0) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(array.shape[skip:], array.dtype)
 
 
-__all__ = ["Body", "Kept", "Stack", "repeat"]
+__all__ = ["Body", "Given", "Kept", "Stack", "repeat"]

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dynjax.engine.repeat import Kept, Stack, repeat
+from dynjax.engine.repeat import Given, Kept, Stack, repeat
 
 TIMES = 7
 ROWS = np.random.default_rng(0).standard_normal((TIMES, 4, 6), np.float32)
@@ -32,7 +32,7 @@ def agree(body, begins, stacks, consts=(), rows=(), kept=(), times=TIMES):
 
     def whole(consts, begins, arrays, rows):
         given = [Stack(a, s.start, s.stride) for a, s in zip(arrays, stacks, strict=True)]
-        return repeat(body, times, times, consts, begins, given, rows, kept)
+        return repeat(body, times, times, Given(consts, begins, given, rows), kept)
 
     expected = by_python(body, times, consts, begins, stacks, rows, len(kept))
     carries, left = jax.jit(whole)(*arrays)
@@ -179,6 +179,20 @@ def test_numbers_of_every_repetition_and_what_is_kept():
     )  # fmt: skip
 
 
+def test_what_is_kept_begins_with_what_was_before():
+    def body(consts, carries, slices, rows):
+        return [carries[0] + slices[0], carries[0]]
+
+    kept = [Kept(jax.ShapeDtypeStruct(STATE.shape, STATE.dtype), -STATE)]
+    given = Given([], [STATE], [forwards(ROWS)], [])
+    for room in (TIMES, TIMES + 5):
+        _, (left,) = jax.jit(lambda room=room: repeat(body, TIMES, room, given, kept))()
+        assert left.shape == (room + 1, *STATE.shape)
+        np.testing.assert_array_equal(left[0], -STATE)
+        np.testing.assert_array_equal(left[1], STATE)
+        np.testing.assert_allclose(left[TIMES], STATE + ROWS[:-1].sum(0), rtol=1e-5)
+
+
 def test_functions_with_rules_of_their_own_are_looked_into():
     @jax.custom_vjp
     def product(x, y):
@@ -202,7 +216,9 @@ def test_what_has_effects_is_repeated_as_it_is():
         return [carries[0] + slices[0], carries[1] + slices[0].T @ slices[1]]
 
     stacks = [forwards(ROWS), forwards(OTHER)]
-    _, left = jax.jit(lambda: repeat(body, TIMES, TIMES, [], [STATE, TOTAL], stacks, [], []))()
+    _, left = jax.jit(
+        lambda: repeat(body, TIMES, TIMES, Given([], [STATE, TOTAL], stacks, []), [])
+    )()
     jax.effects_barrier()
     assert len(seen) == TIMES and not left
 
@@ -217,7 +233,7 @@ def test_how_often_may_be_known_only_when_it_runs():
 
     @jax.jit
     def whole(times):
-        return repeat(cell, times, TIMES, [WEIGHT], [STATE, TOTAL], stacks, [], [])
+        return repeat(cell, times, TIMES, Given([WEIGHT], [STATE, TOTAL], stacks, []), [])
 
     for times in (0, 1, 5):
         expected = by_python(cell, times, [WEIGHT], [STATE, TOTAL], stacks, [], 0)[0]
@@ -233,7 +249,7 @@ def test_types(dtype):
     x, y, total = (jnp.asarray(a * 3).astype(dtype) for a in (ROWS, OTHER, TOTAL))
     stacks = [forwards(x), backwards(y)]
     (_, found), _ = jax.jit(
-        lambda: repeat(body, TIMES, TIMES, [], [jnp.int32(0), total], stacks, [], [])
+        lambda: repeat(body, TIMES, TIMES, Given([], [jnp.int32(0), total], stacks, []), [])
     )()
     exact = np.asarray(total, np.complex128) + sum(
         np.asarray(a, np.complex128).T @ np.asarray(b, np.complex128) for a, b in zip(x, y[::-1])
