@@ -8,7 +8,6 @@ the program runs in groups, which are differentiated as groups (see `units`).
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,9 +15,6 @@ import jax
 import jax.numpy as jnp
 
 from .kernel import Kernel, Op, kernels
-
-_OFTEN = 4  # equal operations, from which on another is written as they are
-_SUMMED = 2  # additions, from which on a sum of gradients begins with zeros
 
 
 class Sweep(NamedTuple):
@@ -129,7 +125,7 @@ class Writer:
     ) -> dict[int, int]:
         """Write a backward; returns the places of the gradients, by what they are gradients of."""
         self.pending = pending = {}
-        flows: dict[Any, Counter[tuple[int, ...]]] = {}
+        flows: dict[Any, list[tuple[int, ...]]] = {}
         for root, seed in zip(roots, seeds, strict=True):
             if seed is None:
                 aval = self.avals[root]
@@ -141,11 +137,12 @@ class Writer:
             if not wrt:
                 continue
             cotangents = [pending.pop(at + j) for j in given]
-            # The last of many that are alike may find no gradient asked for where others did: it
-            # gives it all the same, and is a repetition of the same loop.
-            known = flows.setdefault((kernel, given), Counter())
-            wider = next((w for w, n in known.items() if n >= _OFTEN and set(w) > set(wrt)), wrt)
-            known[wrt] += 1
+            # The last of operations that are alike may find no gradient asked for where others
+            # did: it gives it all the same, and is a repetition of the same loop.
+            known = flows.setdefault((kernel, given), [])
+            wider = next((w for w in known if set(w) > set(wrt)), wrt)
+            if wider is wrt and wrt not in known:
+                known.append(wrt)
             read = (*[refs[i] for i in kernel.needs(wider)], *cotangents)
             at = self.add((kernel.vjp(wider, given), read, numbers), number)
             for j, i in enumerate(wider):
@@ -195,7 +192,7 @@ class Writer:
 def from_zeros(
     program: Sequence[Op], origins: Sequence[int], n_inputs: int, results: Sequence[int]
 ) -> tuple[list[Op], list[int], list[int]]:
-    """A program in which sums of several gradients begin with zeros.
+    """A program in which sums of the gradients of equal operations begin with zeros.
 
     The operation that gives the first gradient is then followed by an addition as all others are,
     and can be a repetition of the same loop. XLA leaves such an addition out.
@@ -209,23 +206,24 @@ def from_zeros(
     Returns:
         As `written_out`.
     """
-    maker, place_of = [-1] * n_inputs, []  # of every place, and of every operation
+    maker, starts = [-1] * n_inputs, []  # of every place, and of every operation
     for k, (kernel, _, _) in enumerate(program):
-        place_of.append(len(maker))
+        starts.append(len(maker))
         maker += [k] * len(kernel.out_avals)
-    begins = []
-    goes_on: dict[int, int] = {}  # of a place, how many additions to it follow each other
-    for k in range(len(program) - 1, -1, -1):
-        kernel, refs, _ = program[k]
-        if not kernel.adds:
-            continue
-        first = refs[0]
-        goes_on[first] = 1 + goes_on.get(place_of[k], 0)
-        if maker[first] >= 0 and goes_on[first] >= _SUMMED:
-            before = program[maker[first]][0]
-            (aval,) = kernel.out_avals
-            if not before.adds and before is not fill_kernel(aval.shape, aval.dtype, 0):
-                begins.append((first, k))
+
+    def origin(place: int) -> tuple[Kernel, int] | None:
+        k = maker[place]
+        return None if k < 0 else (program[k][0], place - starts[k])
+
+    # An addition of two results of equal operations is the first.
+    begins = [
+        (refs[0], k)
+        for k, (kernel, refs, _) in enumerate(program)
+        if kernel.adds
+        and (first := origin(refs[0])) is not None
+        and first == origin(refs[1])
+        and not first[0].adds
+    ]
     if not begins:
         return list(program), list(origins), list(results)
     # The zeros come with the seed of the backward, the last before it that takes nothing.
