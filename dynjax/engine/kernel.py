@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
@@ -276,6 +277,11 @@ def is_inexact(dtype: Any) -> bool:
     return jnp.issubdtype(dtype, jnp.inexact)
 
 
+def size_of(aval: Any) -> int:
+    """The bytes of an array of this shape and type."""
+    return math.prod(aval.shape) * aval.dtype.itemsize
+
+
 def _conjugate(x: Any) -> Any:
     """Between JAX's convention for complex gradients and PyTorch's, which is its conjugate."""
     return jnp.conj(x) if jnp.issubdtype(x.dtype, jnp.complexfloating) else x
@@ -288,18 +294,18 @@ def camel(name: str) -> str:
 
 def read_inputs(jaxpr: jex.Jaxpr, live_outs: Sequence[bool]) -> list[bool]:
     """Which inputs of a jaxpr its live outputs depend on."""
-    live = {v for v, on in zip(jaxpr.outvars, live_outs, strict=True) if on and _is_var(v)}
+    live = {v for v, on in zip(jaxpr.outvars, live_outs, strict=True) if on and is_var(v)}
     for eqn in reversed(jaxpr.eqns):
         outs = [v in live for v in eqn.outvars]
         if not any(outs):
             continue
         inner = _called(eqn)
         reads = read_inputs(inner, outs) if inner is not None else [True] * len(eqn.invars)
-        live.update(v for v, on in zip(eqn.invars, reads, strict=True) if on and _is_var(v))
+        live.update(v for v, on in zip(eqn.invars, reads, strict=True) if on and is_var(v))
     return [v in live for v in jaxpr.invars]
 
 
-def _is_var(v: Any) -> bool:
+def is_var(v: Any) -> bool:
     # Not by JAX's class of literals: its module imports Pallas, which takes longer than dynjax.
     return not hasattr(v, "val")
 

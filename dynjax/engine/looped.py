@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .kernel import Kernel, Op
-from .loops import Form, Loop, chain, fitted, settled, size_of, source_of, starts_of
+from .kernel import Kernel, Op, size_of
+from .loops import Form, Loop, chain, fitted, settled, source_of, starts_of
 from .programs import quick_options
 
 _FEWEST = 3  # repetitions of a loop that is not known yet

@@ -9,7 +9,6 @@ it is. Compiling takes as long as for one repetition.
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .kernel import Kernel, Op, evaluate
+from .kernel import Kernel, Op, evaluate, size_of
 from .repeat import Given, Kept, Stack, repeat
 
 _LONGEST = 256  # kernels of a repetition
@@ -51,14 +50,10 @@ class Form(NamedTuple):
         """Shapes and types of what a repetition computes."""
         return [aval for kernel, _, _ in self.ops for aval in kernel.out_avals]
 
-    def carry(self, result: int) -> int | None:
-        """The carried input that a result becomes, if it is one; its stack begins with the value
-        that is carried into the first repetition."""
-        return self.carried.index(result) if self.carried.count(result) == 1 else None
-
-    def _before(self, result: int, begins: Sequence[Any]) -> Any:
-        number = self.carry(result)
-        return None if number is None else begins[number]
+    def before(self, result: int, begins: Sequence[Any]) -> Any:
+        """Of what is carried into the first repetition, what a result becomes for the next; None
+        where it becomes nothing, or several things. The stack of the result begins with it."""
+        return begins[self.carried.index(result)] if self.carried.count(result) == 1 else None
 
     def run(
         self,
@@ -101,7 +96,7 @@ class Form(NamedTuple):
             return [env[self.n_inputs + k] for k in (*self.carried, *stacked)]
 
         given = Given(consts, begins, [Stack(*stack) for stack in stacks], rows)
-        kept = [Kept(avals[k], self._before(k, begins)) for k in stacked]
+        kept = [Kept(avals[k], self.before(k, begins)) for k in stacked]
         return repeat(repetition, times, capacity, given, kept)
 
 
@@ -176,8 +171,7 @@ class Loop(NamedTuple):
         if len(results) != 1:
             return None
         (result,) = results
-        number = self.form.carry(result)
-        before = None if number is None else self.begins[number]
+        before = self.form.before(result, self.begins)
         rows = []
         for p in places:
             if self.has(p):
@@ -463,11 +457,6 @@ def _pays(loop: Loop, loops: Sequence[Loop], read: tuple[set[int], Any], most: i
     touched = sum(map(size_of, shapes)) + sum(size_of(inputs[r]) for r in range(last))
     few = most is None or len(apart) + 2 * len(picked) / loop.times <= most
     return few and moved <= _GATHERED * touched
-
-
-def size_of(aval: Any) -> int:
-    """The bytes of an array of this shape and type."""
-    return math.prod(aval.shape) * aval.dtype.itemsize
 
 
 def evaluate_looped(

@@ -10,12 +10,13 @@ inputs by its weights, gain nothing when they are computed at once: measured.)
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+
+from .kernel import is_var, size_of
 
 _MOST = 1 << 26  # bytes that may be kept for all repetitions
 _MOVES = frozenset(("reshape", "transpose", "squeeze"))  # keep all elements
@@ -214,7 +215,7 @@ class _Summed:
             return len(self._avals) - 1
 
         def of(v: Any) -> int:
-            if hasattr(v, "val"):
+            if not is_var(v):
                 k = new(v.aval)
                 self._fixed[k] = v.val
                 return k
@@ -245,8 +246,7 @@ class _Summed:
         return nodes[::-1]
 
     def _bytes(self, value: int) -> int:
-        aval = self._avals[value]
-        return math.prod(aval.shape) * aval.dtype.itemsize
+        return size_of(self._avals[value])
 
     def _origin(self, value: int, shaping: frozenset[str]) -> tuple[int, tuple[_Node, ...]]:
         """What a value is shaped from, and by which nodes, in order."""
