@@ -7,10 +7,8 @@ because it is only done where nobody else holds the Value.
 from __future__ import annotations
 
 import weakref
-from collections import deque
-from collections.abc import Sequence
-from itertools import repeat, starmap
-from operator import attrgetter, is_
+from collections.abc import Iterable, Sequence
+from itertools import chain, starmap
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
@@ -22,30 +20,22 @@ from ..autograd.node import FreedTape, Node, leaf_node
 from ..core.config import config
 from ..engine.executor import settle
 from ..engine.explain import report
-from ..engine.pack import Joined, Pack, Vectors, one_after_another, worth_joining
+from ..engine.pack import Joined, Vectors
 from ..engine.programs import Program, first_run, programs
 from ..engine.trace import state
 from ..engine.value import Value, concrete
 from ..tensor.storage import refresh, replace, share
 from ..tensor.tensor import Tensor, value_of, wrap
+from .gradients import Gradients
 from .places import MISS, New, Same, picker, tensor_at
 
 if TYPE_CHECKING:
     from .part import Part
 
-_set_array = Value.array.__set__
-_set_trace = Value.trace.__set__
-_array = attrgetter("array")
-_kind = attrgetter("kind")
-_alias = attrgetter("_alias")
-_grad = attrgetter("_grad")
 
 # References to what is donated that are the tensor's, its storage's and this file's.
-_OWN_VALUE = 5
+_OWN_VALUE = 4
 _OWN_ARRAY = 4
-# The same for a gradient of the last call, and for its Value.
-_OWN_GRAD = 4
-_OWN_GRAD_VALUE = 3
 
 
 def possible(part: Part) -> bool:
@@ -66,6 +56,21 @@ def possible(part: Part) -> bool:
         and len(set(results)) == len(results)
         and not any(w.data for w in part.writes)
     )
+
+
+def _put(writes: Iterable[tuple], grads: Iterable[tuple]) -> None:
+    """Give Values their new arrays; nothing in the loops calls, so an interrupt falls between two
+    of them, and whoever has the iterators goes on."""
+    for (tensor, changes, stamps), value, array in writes:
+        value.array = array
+        alias = tensor._alias
+        storage = alias.storage
+        alias.seen = storage.stamp = storage.stamp + stamps
+        versions = storage.versions
+        versions.now = now = versions.now + changes
+        value.watch = (versions, now)
+    for holder, array in grads:
+        holder.array = array
 
 
 class _FreedPart(FreedTape):
@@ -102,59 +107,42 @@ class Direct:
                 at = _index(inputs.fixed, write.place.tensor)
                 if at is not None and first + at in inputs.picks:
                     updated[first + at] = write
-        used = list(dict.fromkeys(inputs.picks))
-        order = [k for k in used if k in updated] + [k for k in used if k not in updated]
+        # What is updated comes first, then what else is fixed, the arguments, and the rest.
+        fixed = range(first, first + len(inputs.fixed))
+        n_held = fixed.stop + len(inputs.grads) + len(inputs.constants)
+        places = [*updated, *(k for k in fixed if k not in updated), *range(first),
+                  *range(fixed.stop, n_held)]  # fmt: skip
+        used = set(inputs.picks)
+        order = [k for k in places if k in used]
         position = {k: i for i, k in enumerate(order)}
-        self._order = order
+        self._fixed = [(inputs.fixed[k - first], part.fixed_kinds[k - first])
+                       for k in places if k in fixed]  # fmt: skip
+        self._pick = None if order == places else picker([places.index(k) for k in order])
+        self._n_inputs = len(order)
         self._n_donated = len(updated)
-        donated = [updated[k] for k in order[: self._n_donated]]
-        self._donated = [w.place.tensor for w in donated]
-        self._changes = [w.changes for w in donated]
-        self._stamps = [w.stamps for w in donated]
+        donated = list(updated.values())
+        self._donated = [(w.place.tensor, w.changes, w.stamps) for w in donated]
         taken = {id(w) for w in donated}
         self._written = [w for w in part.writes if id(w) not in taken]
-        self._cleared = [g.place for g in part.grads if g.new is None]
-        self._grads = [g for g in part.grads if g.new is not None]
-        self._recognisable = not self._cleared and len(part.graded) == len(self._grads)
-        alone, groups = self._arrange()
-        returned = [k for k in range(len(part.kinds)) if k in part.returned]
-        self._places = {k: i for i, k in enumerate([w.result for w in donated])}
-        self._outs = [w.result for w in donated]
-        for k in (*[w.result for w in self._written], *returned, *alone):
-            if k not in self._places:
-                self._places[k] = len(self._outs)
-                self._outs.append(k)
-        self._groups = groups
-        self._alone = [self._places[k] for k in alone]
+        self._gradients = gradients = Gradients(part)
+        # What keeps its Value leaves first, then joined gradients, then the rest.
+        first = [*(w.result for w in donated), *gradients.alone]
+        self._n_first = len(first)
+        others = [w.result for w in self._written]
+        others += [k for k in range(len(part.kinds)) if k in part.returned]
+        self._outs = [*first, *dict.fromkeys(k for k in others if k not in first)]
+        joined = len(gradients.groups)
+        self._places = {k: i + joined * (i >= self._n_first) for i, k in enumerate(self._outs)}
         self._expand = [position[k] for k in inputs.picks]
-        self._pick = picker(order)
-        only = part.only
-        self._only = only if type(only) is New else None
+        self._only = part.only if type(part.only) is New else None
+        self._tapes = {k: _FreedPart(part, k) for k in part.returned}
         self._program: Program | None = None
         self._known: set[type] = set()
         self._vectors = Vectors()
-        self._grad_tensors: list[Tensor] = []
-        self._grad_values: list[Value] = []  # those with an array of their own come first
-        self._packs: list[tuple[Pack, slice]] = []  # and where its members are among these
         self._key = (
-            "direct", kernel.key, tuple(order[: self._n_donated]), tuple(self._expand),
-            tuple(self._outs), groups,
+            "direct", kernel.key, self._n_donated, tuple(self._expand),
+            tuple(self._outs), gradients.groups, gradients.n_memory,
         )  # fmt: skip
-
-    def _arrange(self) -> tuple[list[int], tuple[tuple[int, ...], ...]]:
-        """Which gradients leave alone, and which joined: results of the kernel."""
-        kinds, elsewhere = self.part.kinds, self.part.returned
-        results = [g.new.result for g in self._grads]
-        joined = worth_joining(
-            (k, kinds[k].shape, (kinds[k].dtype, kinds[k].device))
-            for k in results
-            if k not in elsewhere
-        )
-        inside = {k for group in joined for k in group}
-        self._order_of_grads = [g for g in self._grads if g.new.result not in inside] + [
-            next(g for g in self._grads if g.new.result == k) for group in joined for k in group
-        ]
-        return [k for k in results if k not in inside], joined
 
     # --- a call
 
@@ -164,64 +152,83 @@ class Direct:
         Goes through the trace if something is open, or held by others.
         """
         part, trace = self.part, state.trace
-        inputs = part.inputs
         if not part.guards.hold() or not part.fixed_ids.isdisjoint(map(id, tensors)):
             return MISS
-        found = [
-            t._v if (a := t._alias) is None or a.seen == a.storage.stamp else refresh(t)
-            for t in (*tensors, *inputs.fixed)
-        ]
-        if list(map(_kind, found[inputs.arguments :])) != part.fixed_kinds:
+        values: list[Value] = []
+        hooked = lone = False
+        for tensor, kind in self._fixed:
+            alias = tensor._alias
+            fresh = alias is None or alias.seen == alias.storage.stamp
+            value = tensor._v if fresh else refresh(tensor)
+            if value.kind is not kind:
+                return MISS
+            meta = tensor._meta
+            if meta is not None and (meta.hooks or meta.post_hooks):
+                hooked = True
+            if alias is None:
+                lone = True
+            values.append(value)
+        if (hooked or part.hooked) and part.hooks() != part.hooked:
             return MISS
-        if part.hooks() != part.hooked:
-            return MISS
-        now = list(map(_grad, part.graded))
-        reuse = len(now) == len(self._grad_tensors) and all(map(is_, now, self._grad_tensors))
-        if not reuse and not part.grads_fit():
+        gradients = self._gradients
+        again = gradients.in_place()
+        if not again and not part.grads_fit():
             return MISS
         numbers = part.ask()
         if numbers is None:
             return MISS
         if trace.cur is not trace.trie.root or config.policy == "interpret":
             return part.replay(tensors, numbers)
+        inputs = part.inputs
+        values += map(value_of, tensors)
         if inputs.grads:
-            found += map(value_of, [t._grad for t in inputs.grads])
-        found += inputs.constants
-        values = self._pick(found)
-        found = None
-        arrays = list(map(_array, values))
+            values += map(value_of, [t._grad for t in inputs.grads])
+        values += inputs.constants
+        if self._pick is not None:
+            values = self._pick(values)
+        arrays = [value.array for value in values]
         types = set(map(type, arrays))
         if not types <= self._known and not self._ready(types, values, arrays):
             return part.replay(tensors, numbers)
-        n = self._n_donated
-        changed = values[:n]
-        if n:
-            old = arrays[:n]
+        changed = values[: self._n_donated]
+        value = values = None
+        if changed:
+            if lone:
+                for tensor, *_ in self._donated:
+                    share(tensor)
             shared = max(map(getrefcount, changed)) > _OWN_VALUE
-            if shared or max(map(getrefcount, old)) > _OWN_ARRAY:
+            if shared or max(map(getrefcount, arrays[: self._n_donated])) > _OWN_ARRAY:
                 return part.replay(tensors, numbers)
-            old = None
-        values = None
+        again = again and not gradients.held()
+        holders = gradients.holders() if again else ()
+        arrays += gradients.memory(holders)
         if numbers:
             arrays += self._vectors.of_both(numbers, part.numbers.n_floats)
         program = self._program
         if program is None or program.seconds is None:
             program = self._program = self._compile(arrays)
+        # An interrupt falls before the run or after all of this: what it takes is made before.
         sink: list[Any] = []
+        outs = chain.from_iterable(sink)
+        writes = zip(self._donated, changed, outs)  # noqa: B905  (more comes out)
+        grads = zip(holders, outs)  # noqa: B905
         try:
             with jax.enable_x64(True):
                 sink.extend(starmap(program.run, (arrays,)))
-        except Exception as error:
+            _put(writes, grads)
+        except BaseException as error:
+            if sink:
+                _put(writes, grads)
+                raise
+            if not isinstance(error, Exception):
+                raise
             if any(a.is_deleted() for a in arrays if isinstance(a, jax.Array)):
                 raise RuntimeError(
                     f"{part.name} failed when run, and what it updates is lost: {error}"
                 ) from error
             return part.replay(tensors, numbers)  # which names the operation
-        finally:
-            if sink:  # no signal comes between the run and this
-                deque(map(_set_array, changed, sink[0]), 0)
         arrays = None
-        return self._commit(sink[0], tensors, changed, now if reuse else None)
+        return self._commit(sink[0], tensors, again)
 
     def _ready(self, types: set[type], values: list[Value], arrays: list[Any]) -> bool:
         """Whether all inputs are arrays; see to those that are still on the host."""
@@ -232,33 +239,24 @@ class Direct:
         self._known |= set(map(type, arrays)) - {np.ndarray}
         return True
 
-    def _commit(
-        self,
-        outs: Sequence[Any],
-        tensors: Sequence[Tensor],
-        changed: Sequence[Value],
-        grads: list[Tensor] | None,
-    ) -> Any:
-        """Put results in place; `grads` are those of the last call, if nobody replaced them."""
+    def _commit(self, outs: Sequence[Any], tensors: Sequence[Tensor], again: bool) -> Any:
+        """Put in place what has no place yet.
+
+        Args:
+            again: whether gradients are in those of the last call.
+        """
         part = self.part
-        for tensor, value, changes, stamps in zip(
-            self._donated, changed, self._changes, self._stamps, strict=True
-        ):
-            alias = tensor._alias or share(tensor)
-            storage = alias.storage
-            alias.seen = storage.stamp = storage.stamp + stamps
-            versions = storage.versions
-            versions.now = now = versions.now + changes
-            value.watch = (versions, now)
         for write in self._written:
             tensor = tensor_at(write.place, tensors)
             kind = part.kinds[write.result]
             value = concrete(outs[self._places[write.result]], kind, tensor._v.node)
             replace(tensor, value, write.changes, write.stamps)
-        for place in self._cleared:
-            tensor_at(place, tensors)._grad = None
-        if self._grads:
-            self._leave_grads(outs, tensors, grads)
+        gradients = self._gradients
+        gradients.clear(tensors)
+        if again:
+            gradients.taken_back()
+        else:
+            gradients.leave(tensors, outs[self._n_donated :])
         part.settle()
         if self._only is not None:
             return self._made(self._only, outs)
@@ -280,54 +278,9 @@ class Direct:
         kind = self.part.kinds[k]
         value = concrete(outs[self._places[k]], kind)
         made = wrap(value, new.cls)
-        if kind.leaf:
-            value.node = weakref.ref(made)
-        elif kind.requires_grad:
-            value.node = _FreedPart(self.part, k)
+        if kind.requires_grad:
+            value.node = weakref.ref(made) if kind.leaf else self._tapes[k]
         return made
-
-    # --- gradients
-
-    def _leave_grads(
-        self, outs: Sequence[Any], tensors: Sequence[Tensor], grads: list[Tensor] | None
-    ) -> None:
-        """Leave the gradients, in the objects of the last call where nobody else holds them."""
-        mine, values = self._grad_tensors, self._grad_values
-        if (
-            grads is None
-            or max(map(getrefcount, mine)) > _OWN_GRAD
-            or max(map(getrefcount, values)) > _OWN_GRAD_VALUE
-            or any(map(_alias, mine))
-        ):
-            values = self._new_grads(tensors)
-        deque(map(_set_array, values, map(outs.__getitem__, self._alone)), 0)
-        at = len(self._outs)
-        for pack, members in self._packs:
-            if pack.renew(outs[at]):
-                deque(map(_set_array, values[members], repeat(None)), 0)
-                deque(map(_set_trace, values[members], repeat(pack)), 0)
-            at += 1
-
-    def _new_grads(self, tensors: Sequence[Tensor]) -> list[Value]:
-        kinds = self.part.kinds
-        made = {g.new.result: wrap(concrete(None, kinds[g.new.result]), g.new.cls)
-                for g in self._grads}  # fmt: skip
-        inside = {k for group in self._groups for k in group}
-        values = [t._v for k, t in made.items() if k not in inside]
-        self._packs = []
-        for group in self._groups:
-            members = [made[k]._v for k in group]
-            pack = Pack(dict(enumerate(one_after_another([v.kind.shape for v in members]))))
-            for k, value in enumerate(members):
-                value.idx, value.trace = k, pack
-            self._packs.append((pack, slice(len(values), len(values) + len(members))))
-            values += members
-        self._grad_values = values
-        for grad in self._grads:
-            tensor_at(grad.place, tensors)._grad = made[grad.new.result]
-        # In the order of `part.graded`, or never found again.
-        self._grad_tensors = list(made.values()) if self._recognisable else []
-        return values
 
     # --- the program
 
@@ -344,22 +297,24 @@ class Direct:
 
     def _make(self) -> Program:
         kernel, part = self.part.kernel, self.part
-        expand, joined = self._expand, Joined(self._groups, tuple(self._outs))
-        n, n_floats = len(self._order), part.numbers.n_floats
+        expand, joined = self._expand, Joined(self._gradients.groups, tuple(self._outs))
+        n, n_memory, n_floats = self._n_inputs, self._gradients.n_memory, part.numbers.n_floats
+        n_first, n_alone = self._n_first, len(self._outs)
         n_ints = len(part.numbers.template) - n_floats
 
         def dynjax_part(*args: Any) -> list[Any]:
             with jax.enable_x64(True):
                 numbers: list[Any] = []
-                vectors = iter(args[n:])
+                vectors = iter(args[n + n_memory :])
                 for count in (n_floats, n_ints):
                     if count:
                         vector = next(vectors)
                         numbers += [vector[k] for k in range(count)]
                 results = kernel.fn(*[args[k] for k in expand], *numbers)
-                return joined.apply(results)
+                found = joined.apply(results)
+                return [*found[:n_first], *found[n_alone:], *found[n_first:n_alone]]
 
-        donate = tuple(range(self._n_donated))
+        donate = (*range(self._n_donated), *range(n, n + n_memory))
         return Program(jax.jit(dynjax_part, donate_argnums=donate, keep_unused=True), donate)
 
 

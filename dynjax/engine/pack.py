@@ -47,9 +47,9 @@ class Pack:
         self._places = places
         self._parts: dict[int, Any] | None = None
 
-    def renew(self, array: Any) -> bool:
-        """Hold another array, for the same values; returns whether any was given out before."""
-        taken, self._parts, self.array = self._parts is not None, None, array
+    def renew(self) -> bool:
+        """Take apart again what is now in `array`; returns whether that was done before."""
+        taken, self._parts = self._parts is not None, None
         return taken
 
     def take(self, idx: int) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from operator import is_
+from sys import getrefcount
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,11 @@ from ..engine.value import Value, concrete
 from ..tensor.packed import Packed
 from ..tensor.storage import write
 from ..tensor.tensor import Tensor, from_host, host_value
+
+# References to what "step" tensors share, beside those of the tensors: this file's.
+_OWN_VALUE = 3
+_OWN_ARRAY = 3
+_EXACT = 2.0**24  # as far as float32 counts
 
 
 class Plan:
@@ -69,13 +75,17 @@ class Plan:
         now = [*params, *chain.from_iterable(map(dict.values, states))]
         return len(now) == len(self.held) and all(map(is_, now, self.held))
 
-    def advance(self, stored: Mapping[Tensor, dict[str, Any]]) -> bool:
-        """Whether one more update would be as the last, with what an optimizer stores now."""
-        states = list(map(stored.__getitem__, self._params)) if self._stores else []
-        if self.released or not self.fits(self._params, states):
-            return False
+    def stored(self, stored: Mapping[Tensor, dict[str, Any]]) -> list[Any]:
+        """What an optimizer stores now for its parameters."""
+        states = map(stored.__getitem__, self._params if self._stores else ())
+        return list(chain.from_iterable(map(dict.values, states)))
+
+    def advance(self) -> bool:
+        """Whether one more update would be as the last, as far as its counts go."""
         steps = self.steps
-        return steps is None or (len(steps.advance()) == 1 and not steps.moved)
+        return not self.released and (
+            steps is None or (len(steps.advance()) == 1 and not steps.moved)
+        )
 
     def commit(self) -> None:
         """Store what an update, now recorded, implies; may run twice."""
@@ -113,7 +123,6 @@ class Steps:
 
     __slots__ = (
         "tensors", "moved", "_counter", "_counted", "_value", "_count", "_next", "_next_count",
-        "_plain",
     )  # fmt: skip
 
     def __init__(self, tensors: list[Tensor], counter: Tensor | None = None) -> None:
@@ -121,11 +130,10 @@ class Steps:
         self.moved = False
         self._counter = counter
         self._counted: float | None = None  # what it holds, if that is known
-        # What all of them hold, if it is one value, and the next ones.
+        # What all of them hold, if it is one value.
         self._value: Value | None = None
         self._count = self._next_count = 0.0
-        self._next: list[Value] = []
-        self._plain = False
+        self._next: list[Value] = []  # the next ones, unless they are all known
 
     def advance(self) -> list[float]:
         """What they will hold after one more update: one number if all agree, else one each.
@@ -137,11 +145,11 @@ class Steps:
             if tensor._v is not known or tensor._alias is not None:
                 return self._read()
         self.moved = False
-        kind = known.kind
-        array = np.array(self._count + 1, kind.dtype.np)
-        self._next = [concrete(array, kind)] * len(self.tensors)
-        self._next_count = count = float(array)
-        self._plain = True
+        self._next = []
+        count = self._count + 1.0
+        if count > _EXACT or known.array.itemsize < 4:
+            count = float(known.array.dtype.type(count))
+        self._next_count = count
         return [count]
 
     def _read(self) -> list[float]:
@@ -155,7 +163,6 @@ class Steps:
                 made[count, kind] = host_value(array, kind.device), float(array)
             pairs.append(made[count, kind])
         self._next = [value for value, _ in pairs]
-        self._plain = False
         counts = [count for _, count in pairs]
         agree = len(set(counts)) == 1
         self._next_count = counts[0] if agree else None
@@ -182,10 +189,20 @@ class Steps:
     def commit(self) -> None:
         """Store the counts that `advance` gave."""
         self._counted = self._next_count
-        if self._plain:
-            self._value = value = self._next[0]
-            for tensor in self.tensors:
-                tensor._v = value
+        if not self._next:
+            known = self._value
+            array, ours = known.array, len(self.tensors) + _OWN_VALUE
+            if (
+                type(array) is np.ndarray
+                and getrefcount(array) <= _OWN_ARRAY
+                and getrefcount(known) <= ours
+            ):
+                array[...] = self._next_count
+            else:
+                array = np.array(self._next_count, array.dtype)
+                self._value = value = concrete(array, known.kind)
+                for tensor in self.tensors:
+                    tensor._v = value
             self._count = self._next_count
             return
         for tensor, value in zip(self.tensors, self._next, strict=True):
@@ -240,8 +257,8 @@ class Update:
         self._params = [list(group["params"]) for group in self.groups]
         steps = first.plan.steps
         self._before = None if steps is None else steps.known()
-        # The options of each group and its parameters, when the numbers were last asked for; None
-        # if options may change without becoming other objects.
+        # What was read when the numbers were last asked for; None if options may change without
+        # becoming other objects.
         self._known: list[Any] | None = None
         self._numbers: Sequence[float] = ()
 
@@ -252,17 +269,10 @@ class Update:
             return None
         groups = optimizer.param_groups
         known = self._known
-        now: list[Any] = []
-        for group in groups:
-            now += group.values()
-            now += group["params"]
-        if (
-            known is not None
-            and len(now) == len(known)
-            and all(map(is_, now, known))
-            and first.plan.advance(optimizer.state)
-        ):
-            return self._numbers
+        if known is not None:
+            now = self._read()
+            if len(now) == len(known) and all(map(is_, now, known)) and first.plan.advance():
+                return self._numbers
         if len(groups) != len(self.groups) or not all(map(is_, groups, self.groups)):
             return None
         for group, params in zip(groups, self._params, strict=True):
@@ -275,9 +285,17 @@ class Update:
         same = plan is first.plan and prepared.update is first.update and not prepared.extra
         if not same or prepared.statics != first.statics:
             return None
-        self._known = now if self._lasting() else None
+        self._known = self._read() if self._lasting() else None
         self._numbers = prepared.numbers
         return prepared.numbers
+
+    def _read(self) -> list[Any]:
+        """The options of each group and its parameters, and what is stored for them."""
+        found: list[Any] = []
+        for group in self.optimizer.param_groups:
+            found += group.values()
+            found += group["params"]
+        return found + self.first.plan.stored(self.optimizer.state)
 
     def commit(self) -> None:
         """Store what the update implies on the host."""
