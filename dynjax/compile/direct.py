@@ -207,7 +207,9 @@ class Direct:
         program = self._program
         if program is None or program.seconds is None:
             program = self._program = self._compile(arrays)
-        # An interrupt falls before the run or after all of this: what it takes is made before.
+        # An interrupt falls before the run or after all of this: what it takes is made before, or
+        # done again.
+        draws = part.draws()
         sink: list[Any] = []
         outs = chain.from_iterable(sink)
         writes = zip(self._donated, changed, outs)  # noqa: B905  (more comes out)
@@ -216,9 +218,11 @@ class Direct:
             with jax.enable_x64(True):
                 sink.extend(starmap(program.run, (arrays,)))
             _put(writes, grads)
+            self._leave(sink[0], tensors, draws, again)
         except BaseException as error:
             if sink:
                 _put(writes, grads)
+                self._leave(sink[0], tensors, draws, again)
                 raise
             if not isinstance(error, Exception):
                 raise
@@ -228,7 +232,7 @@ class Direct:
                 ) from error
             return part.replay(tensors, numbers)  # which names the operation
         arrays = None
-        return self._commit(sink[0], tensors, again)
+        return self._returned(sink[0], tensors)
 
     def _ready(self, types: set[type], values: list[Value], arrays: list[Any]) -> bool:
         """Whether all inputs are arrays; see to those that are still on the host."""
@@ -239,10 +243,13 @@ class Direct:
         self._known |= set(map(type, arrays)) - {np.ndarray}
         return True
 
-    def _commit(self, outs: Sequence[Any], tensors: Sequence[Tensor], again: bool) -> Any:
-        """Put in place what has no place yet.
+    def _leave(
+        self, outs: Sequence[Any], tensors: Sequence[Tensor], draws: list[tuple], again: bool
+    ) -> None:
+        """Put in place what has no place yet, but for what is returned; may run twice.
 
         Args:
+            draws: see `Part.settle`.
             again: whether gradients are in those of the last call.
         """
         part = self.part
@@ -257,7 +264,10 @@ class Direct:
             gradients.taken_back()
         else:
             gradients.leave(tensors, outs[self._n_donated :])
-        part.settle()
+        part.settle(draws)
+
+    def _returned(self, outs: Sequence[Any], tensors: Sequence[Tensor]) -> Any:
+        """What the function returns."""
         if self._only is not None:
             return self._made(self._only, outs)
         made: dict[int, Tensor] = {}
@@ -270,7 +280,7 @@ class Direct:
                 found = made[what.result] = self._made(what, outs)
             return found
 
-        return part.build(tensor_of)
+        return self.part.build(tensor_of)
 
     def _made(self, new: New, outs: Sequence[Any]) -> Tensor:
         """A tensor that is returned."""

@@ -130,10 +130,11 @@ class Gradients:
     def taken_back(self) -> None:
         """Whoever looks at a joined gradient gets the new one, now that the packs hold these."""
         for pack, members in self._packs:
-            if pack.renew():
+            if pack.taken():
                 values = self._values[members]
                 deque(map(_set_trace, values, repeat(pack)), 0)
                 deque(map(_set_array, values, repeat(None)), 0)
+                pack.renew()
 
     def leave(self, tensors: Sequence[Tensor], arrays: Sequence[Any]) -> None:
         """Leave gradients in new tensors.

@@ -15,6 +15,7 @@ from ..engine.executor import flush
 from ..engine.frames import user_place
 from ..engine.kernel import Kernel, kernels
 from ..engine.lower import Lowered
+from ..engine.random import Generator
 from ..engine.trace import Trace, state
 from ..engine.trie import Step, Template
 from ..engine.unfold import credit
@@ -197,12 +198,20 @@ class Part:
             self._asked = answers, values
         return values
 
-    def settle(self) -> None:
-        """What a call leaves on the host."""
+    def draws(self) -> list[tuple[Generator, int]]:
+        """The generators of which the next call draws, with their counters after it."""
+        return [(g, g.counter + draws) for g, draws in self.numbers.draws.items()]
+
+    def settle(self, draws: list[tuple[Generator, int]]) -> None:
+        """What a call leaves on the host; may run twice.
+
+        Args:
+            draws: what was said of them before it.
+        """
         for update in self.updates:
             update.commit()
-        for generator, draws in self.numbers.draws.items():
-            generator.counter += draws
+        for generator, counter in draws:
+            generator.counter = counter
 
     def build(self, tensor_of: Callable[[Any], Any]) -> Any:
         """What the function returns, of a function from New and Same to tensors."""
@@ -326,7 +335,7 @@ class Part:
         for grad in self.grads:
             new = None if grad.new is None else tensor_of(grad.new)
             tensor_at(grad.place, tensors)._grad = new
-        self.settle()
+        self.settle(self.draws())
         result = self.build(tensor_of)
         if self.flushed:
             flush()

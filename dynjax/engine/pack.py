@@ -47,10 +47,13 @@ class Pack:
         self._places = places
         self._parts: dict[int, Any] | None = None
 
-    def renew(self) -> bool:
-        """Take apart again what is now in `array`; returns whether that was done before."""
-        taken, self._parts = self._parts is not None, None
-        return taken
+    def taken(self) -> bool:
+        """Whether it was taken apart."""
+        return self._parts is not None
+
+    def renew(self) -> None:
+        """What is in `array` now is to be taken apart."""
+        self._parts = None
 
     def take(self, idx: int) -> Any:
         """The array of a value, which is given out once; None after that."""
