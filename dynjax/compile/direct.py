@@ -126,11 +126,11 @@ class Direct:
         self._written = [w for w in part.writes if id(w) not in taken]
         self._gradients = gradients = Gradients(part)
         # What keeps its Value leaves first, then joined gradients, then the rest.
-        first = [*(w.result for w in donated), *gradients.alone]
-        self._n_first = len(first)
+        kept = [*(w.result for w in donated), *gradients.alone]
+        self._n_first = len(kept)
         others = [w.result for w in self._written]
         others += [k for k in range(len(part.kinds)) if k in part.returned]
-        self._outs = [*first, *dict.fromkeys(k for k in others if k not in first)]
+        self._outs = [*kept, *dict.fromkeys(k for k in others if k not in kept)]
         joined = len(gradients.groups)
         self._places = {k: i + joined * (i >= self._n_first) for i, k in enumerate(self._outs)}
         self._expand = [position[k] for k in inputs.picks]
