@@ -1,50 +1,11 @@
 """A compiled step as one program: interrupted anywhere, it has happened or it has not."""
 
-import importlib
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import dynjax as torch
 from dynjax import nn
-
-FOLDERS = tuple(
-    str(Path(importlib.import_module(f"dynjax.{name}").__file__).parent)
-    for name in ("compile", "optim")
-)
-
-
-def interrupted_at(line, function):
-    """Call with a KeyboardInterrupt before the given line of those that replay the call.
-
-    Returns whether it came so far.
-    """
-    left = line
-
-    def trace(frame, event, arg):
-        nonlocal left
-        code = frame.f_code
-        # In the loops of `_put` a signal comes between two rounds, not between two lines.
-        if not code.co_filename.startswith(FOLDERS) or code.co_name == "_put":
-            return None
-        if event == "line":
-            left -= 1
-            if left == 0:
-                raise KeyboardInterrupt
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        function()
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.settrace(before)
-    return False
-
+from tests.interrupts import interrupted_at
 
 OPTIMIZERS = {
     "adam": lambda params: torch.optim.Adam(params, lr=0.05),
@@ -102,7 +63,8 @@ def test_interrupted_at_any_line_a_step_has_happened_or_not(name, look):
     at, line, interrupted, outcomes = 0, 0, True, set()
     while interrupted:
         line += 1
-        interrupted = interrupted_at(line, lambda: its_step(x))
+        # In the loops of `_put` a signal comes between two rounds, not between two lines.
+        interrupted = interrupted_at(line, lambda: its_step(x), ("compile", "optim"), ("_put",))
         now = seen(other, its_optimizer, look)
         done = not same(now, after(at))
         outcomes.add(done)

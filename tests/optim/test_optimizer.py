@@ -2,8 +2,6 @@
 
 import copy
 import pickle
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +14,7 @@ from dynjax.optim.optimizer import (
     register_optimizer_step_pre_hook,
     required,
 )
+from tests.interrupts import interrupted_at
 from tests.optim.helpers import give, numpy, parameter, parameters
 
 
@@ -464,35 +463,6 @@ def test_a_schedule_compiles_nothing_anew(make):
     assert not compiles
 
 
-def interrupted_at(line, function):
-    """Call with a KeyboardInterrupt before the given line that runs in `dynjax/optim`.
-
-    Returns whether it came so far.
-    """
-    left = line
-
-    def trace(frame, event, arg):
-        nonlocal left
-        if folder not in frame.f_code.co_filename:
-            return None
-        if event == "line":
-            left -= 1
-            if left == 0:
-                raise KeyboardInterrupt
-        return trace
-
-    folder = str(Path(module.__file__).parent)
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        function()
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.settrace(before)
-    return False
-
-
 @pytest.mark.parametrize("make", OPTIMIZERS[1:])
 @pytest.mark.parametrize("steps", [0, 2])
 def test_interrupted_at_any_line_a_step_has_happened_or_not(make, steps):
@@ -511,7 +481,7 @@ def test_interrupted_at_any_line_a_step_has_happened_or_not(make, steps):
         optimizer = make(params)
         for _ in range(steps):
             optimizer.step()
-        interrupted = interrupted_at(line, optimizer.step)
+        interrupted = interrupted_at(line, optimizer.step, ["optim"])
         state = optimizer.state
         for param in [param for param in state if not state[param]]:
             del state[param]
