@@ -2,11 +2,15 @@
 
 import importlib
 import sys
+from linecache import getline
 from pathlib import Path
 
 
 def interrupted_at(line, function, packages, but=()):
     """Call with a KeyboardInterrupt before the given line that runs in some packages of dynjax.
+
+    Lines that begin a `with` do not count: they run a second time as it ends, where no signal comes
+    before what was opened is closed.
 
     Args:
         line: counted from 1.
@@ -26,7 +30,8 @@ def interrupted_at(line, function, packages, but=()):
         code = frame.f_code
         if not code.co_filename.startswith(folders) or code.co_name in but:
             return None
-        if event == "line":
+        source = getline(code.co_filename, frame.f_lineno)
+        if event == "line" and not source.lstrip().startswith("with "):
             left -= 1
             if left == 0:
                 raise KeyboardInterrupt

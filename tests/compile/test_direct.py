@@ -1,5 +1,6 @@
 """A compiled step as one program: interrupted anywhere, it has happened or it has not."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -71,6 +72,7 @@ def test_interrupted_at_any_line_a_step_has_happened_or_not(name, look):
         at += done
         assert same(now, after(at)), f"neither before nor after the step, at line {line}"
     assert line > 50 and outcomes == {False, True}
+    assert jnp.arange(1).dtype == jnp.int32  # JAX's settings are what they were
 
 
 def test_versions_count_the_steps():
