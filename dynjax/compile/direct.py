@@ -172,7 +172,7 @@ class Direct:
             return MISS
         gradients = self._gradients
         again = gradients.in_place()
-        if not again and not part.grads_fit():
+        if not (again and part.had_all_grads) and not part.grads_fit():
             return MISS
         numbers = part.ask()
         if numbers is None:

@@ -49,6 +49,8 @@ class Part:
         unasked: whether it was recorded without being asked to.
 
     Attributes:
+        graded: the tensors whose gradients are left anew, or cleared.
+        had_all_grads: whether all of these had one before the call, and no other was read.
         only: what the function returns, with New and Same for tensors.
         returned: the results among it.
         plainly: see `_plainly`.
@@ -85,6 +87,7 @@ class Part:
         self.fixed_ids = frozenset(map(id, inputs.fixed))
         self._had_grad = [g.before for g in grads if g.place.tensor is not None]
         self.graded = [g.place.tensor for g in grads if g.place.tensor is not None]
+        self.had_all_grads = all(self._had_grad) and not inputs.grads
         self.pick = picker(inputs.picks)
         self.kernel = _kernel(name, lowered, self.outs, self._kept(), unasked)
         found: list[Any] = []

@@ -147,3 +147,32 @@ def test_gradients_that_accumulate_are_read_and_left():
     micro(x)
     np.testing.assert_allclose(model.bias.grad.numpy(), np.full(2, 28.0))
     assert kept is model.bias.grad or kept.numpy()[0] == 24.0
+
+
+def test_gradients_that_are_read_are_gone():
+    torch.manual_seed(0)
+    models = [nn.Linear(3, 2), nn.Linear(3, 2)]
+    models[1].load_state_dict(models[0].state_dict())
+
+    def step_of(model):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+        def step(x):
+            loss = model(x).square().sum()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return step
+
+    steps = torch.compile(step_of(models[0])), step_of(models[1])
+    x = torch.from_numpy(np.ones((4, 3), np.float32))
+    for k in range(9):
+        a, b = (step(x).item() for step in steps)
+        assert a == pytest.approx(b, rel=1e-5)
+        if k % 3 == 2:
+            for model in models:
+                model.zero_grad()
+        if k == 4:
+            for model in models:
+                model.bias.grad = None
