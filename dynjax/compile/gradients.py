@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from ..engine.pack import Pack, one_after_another, worth_joining
+from ..engine.pack import Joined, Pack, one_after_another, worth_joining
 from ..engine.value import Value, concrete
 from ..tensor.tensor import Tensor, wrap
 from .places import tensor_at
@@ -56,14 +56,9 @@ class Gradients:
         )
         inside = {k for group in self.groups for k in group}
         self.alone = [k for k in results if k not in inside]
-        # What the function reads, it may need to the end.
-        reads = bool(part.inputs.grads)
-        self._shapes: list[tuple[tuple[int, ...], Any]] = []
-        if not reads:
-            joined = [(sum(kinds[k].shape.numel() for k in g),) for g in self.groups]
-            shapes = [*(tuple(kinds[k].shape) for k in self.alone), *joined]
-            first = [*self.alone, *(group[0] for group in self.groups)]
-            self._shapes = [(s, kinds[k].dtype.np) for s, k in zip(shapes, first, strict=True)]
+        # What the memory is of: nothing where gradients are read, and may be needed to the end.
+        joined = Joined(self.groups, tuple(self.alone))
+        self._avals = [] if part.inputs.grads else joined.avals(part.kernel.out_avals)
         self._tensors: list[Tensor] = []
         self._values: list[Value] = []  # those with an array of their own come first
         self._packs: list[tuple[Pack, slice]] = []  # and where its members are among these
@@ -71,7 +66,7 @@ class Gradients:
     @property
     def n_memory(self) -> int:
         """How many arrays `memory` gives."""
-        return len(self._shapes)
+        return len(self._avals)
 
     # --- before the program runs
 
@@ -106,15 +101,15 @@ class Gradients:
         Args:
             holders: whose arrays it leaves anew; none if it leaves new tensors.
         """
-        shapes = self._shapes
-        if not shapes:
+        avals = self._avals
+        if not avals:
             return []
         if holders:
             arrays = [holder.array for holder in holders]
             if max(map(getrefcount, arrays)) <= _OWN_ARRAY:
                 return arrays
         with jax.enable_x64(True):
-            return jax.device_put([np.empty(*each) for each in shapes])
+            return jax.device_put([np.empty(a.shape, a.dtype) for a in avals])
 
     # --- after it ran
 
