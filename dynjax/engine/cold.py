@@ -11,34 +11,31 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 import warnings
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from math import prod
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.sharding import SingleDeviceSharding
 
 from ..core.collector import Unhurried
 from ..core.config import config
 from ..core.devices import jax_default
-from . import cache, explain
+from . import explain
+from .background import compile_for, compile_plan, improve
 from .batch import GAIN, LARGEST, Batched, NotWorthIt
-from .executor import POLICIES, Plan, body_of, compile_whole, flush, interpret, vectors
+from .executor import POLICIES, Plan, compile_whole, flush, interpret
 from .fusion import Fused, NotOfAnyLength
 from .looped import Looped, LoopUse
 from .lower import Lowered
 from .parts import Dictionary, Part, Parted
 from .programs import Program, first_run, in_background, programs, quick_options
+from .quick import SHORT, in_vain, lately, quickly
 from .trace import Trace
 from .trie import Step
 
-_SHORTEST = 24  # kernels, below which a trace is compiled whole unless all its parts are at hand
 _WORTH = 0.6  # parts are worth it where this share of the kernels, or less, is to be compiled
 _CALL = 25e-6  # seconds that a call of a part costs
 _COMPILE = 4e-3  # seconds a kernel that compiling whole costs
@@ -97,10 +94,11 @@ def _cold(
     if plan.parted is None:
         plan.parted = parted()
         if plan.parted is None:
-            whole = _quickly(plan, donate, trace) if plan.brief else None
-            whole = whole or compile_whole(plan, donate, trace)
+            whole = quickly(plan, donate, trace) or compile_whole(plan, donate, trace)
             if whole.seconds is None:
                 _wholes.append(whole)
+                if len(plan.whole.program) >= SHORT:
+                    lately.append(whole)
             return whole
     _recent.append(plan.number)
     plan.parted_runs += 1
@@ -111,42 +109,6 @@ def _cold(
     if not config.background:
         return compile_whole(plan, donate, trace)
     return _meanwhile(plan, donate, trace, parts)
-
-
-def _quickly(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program | None:
-    """The whole as a program that is compiled quickly, and again once it has run often; None where
-    it is not little."""
-    lowered, home = plan.lowered, jax_default()
-    little = len(lowered.program) < _SHORTEST and all(
-        prod(aval.shape) <= LARGEST for kernel, _, _ in lowered.program for aval in kernel.out_avals
-    )
-    if not (little and config.background and home.type == "cpu" and lowered.leaves):
-        return None
-    if any(kind.device != home for kind in lowered.kinds):
-        return None
-
-    def make() -> Program:
-        whole, runs = compile_whole(plan, donate, trace, keep=False), 0
-        quick = jax.jit(
-            body_of(plan), donate_argnums=whole.donate, keep_unused=True,
-            compiler_options=quick_options(0),
-        )  # fmt: skip
-
-        def counted(*args: Any) -> Any:
-            nonlocal runs
-            runs += 1
-            if runs == _HOT_READ:
-                in_background(improve)
-            return quick(*args)
-
-        def improve() -> None:
-            _compile_for(whole, _given(plan))
-            program.run = whole.run  # finds what was compiled
-
-        program = Program(counted, whole.donate)
-        return program
-
-    return programs.get(plan.key(donate), make)
 
 
 def _by_parts(plan: Plan, trace: Trace) -> Program:
@@ -240,15 +202,7 @@ def _compile_fused(program: Program, fused: Fused) -> None:
     """Compile the calls of a trace as one program."""
     options = quick_options(1) if jax_default().type == "cpu" else None
     program.run = jax.jit(fused.function(), keep_unused=True, compiler_options=options)
-    _compile_for(program, fused.given)
-
-
-def _compile_for(program: Program, given: Sequence[Any]) -> None:
-    """Compile a program for arguments of these shapes and types; its run finds what was made."""
-    began = time.perf_counter()
-    with jax.enable_x64(True), cache.persisting():
-        program.run.lower(*given).compile()
-    program.seconds = time.perf_counter() - began
+    compile_for(program, fused.given)
 
 
 def _batched(lowered: Lowered, gain: float = GAIN) -> Batched | None:
@@ -263,7 +217,7 @@ def _batched(lowered: Lowered, gain: float = GAIN) -> Batched | None:
 def _parted(lowered: Lowered) -> Parted | None:
     """The trace as calls of parts; None where compiling it whole costs no more."""
     kernels = [kernel for kernel, _, _ in lowered.program]
-    short = len(kernels) < _SHORTEST
+    short = len(kernels) < SHORT
     with _lock:
         known, between = (_dictionary.cut if short else _dictionary.divide)(kernels)
         new = {tuple(kernels[start:stop]) for start, stop in known}
@@ -275,7 +229,7 @@ def _parted(lowered: Lowered) -> Parted | None:
             rest = [kernel for start, stop in between for kernel in kernels[start:stop]]
             seen = sum(_dictionary.between[kernel] >= _TRIES for kernel in rest)
             _dictionary.between.update(set(rest))
-            if not _in_vain() or effort - seen > most:
+            if not in_vain(_wholes) or effort - seen > most:
                 return None
         _dictionary.compiled |= new
         ranges = list(known)
@@ -289,11 +243,6 @@ def _parted(lowered: Lowered) -> Parted | None:
                 ranges.append((start, stop))
         ranges.sort()
         return Parted(lowered, ranges, _dictionary, _program_of)
-
-
-def _in_vain() -> bool:
-    """Whether the traces that were compiled whole last never came again."""
-    return len(_wholes) == _wholes.maxlen and all(whole.left >= -2 for whole in _wholes)
 
 
 def _program_of(part: Part, outputs: tuple[int, ...], step: Step) -> Program:
@@ -310,15 +259,10 @@ def _program_of(part: Part, outputs: tuple[int, ...], step: Step) -> Program:
 
 
 def _small(part: Part) -> bool:
-    """Whether what a part computes is little, so that its code need not be good.
-
-    Of many results, equal computations compile once only where all optimisation is on.
-    """
-    avals = [aval for kernel, _, _ in part.ops for aval in kernel.out_avals]
-    return len(avals) <= _FEW and all(prod(aval.shape) <= LARGEST for aval in avals)
-
-
-_FEW = 48  # results
+    """Whether what a part computes is little, so that its code need not be good."""
+    return all(
+        prod(aval.shape) <= LARGEST for kernel, _, _ in part.ops for aval in kernel.out_avals
+    )
 
 
 def _batch_program_of(
@@ -371,7 +315,7 @@ def _noted(
                 program.run = run
                 if config.background:
                     given = [(a.shape, a.dtype) for a in args]
-                    in_background(_improve, program, body, donated, given)
+                    in_background(improve, program, body, donated, given)
             return run(*args)
 
         program.run, program.jitted = first, run
@@ -381,19 +325,7 @@ def _noted(
 
 
 _HOT = 1000  # runs after which what it costs to compile is little
-_HOT_READ = 1000  # those of what a read waits for
 _HOT_LOOP = 256  # those of a loop, which runs what is in it many times
-
-
-def _improve(
-    program: Program, body: Callable, donated: int, given: Sequence[tuple[tuple[int, ...], Any]]
-) -> None:
-    """Put a program compiled with all optimisation in place of one that has been run often."""
-    run = jax.jit(body, donate_argnums=range(donated), keep_unused=True)
-    with jax.enable_x64(True), cache.persisting():
-        # Run, on zeros: what is compiled ahead takes no other shapes, such as of a grown arena.
-        jax.block_until_ready(run(*[jnp.zeros(shape, dtype) for shape, dtype in given]))
-    program.run = run
 
 
 class _Job(NamedTuple):
@@ -416,7 +348,7 @@ def _meanwhile(plan: Plan, donate: tuple[int, ...], trace: Trace, parts: Program
         whole = compile_whole(plan, donate, trace, keep=False)
         if len(_jobs) > 256:
             _jobs.clear()
-        _jobs[key] = _Job(whole, in_background(_compile, whole, plan))
+        _jobs[key] = _Job(whole, in_background(compile_plan, whole, plan))
         return parts
     if not job.future.done():
         return parts
@@ -434,48 +366,6 @@ def _meanwhile(plan: Plan, donate: tuple[int, ...], trace: Trace, parts: Program
     _wholes.append(whole)
     explain.report(trace, plan.whole, whole.seconds or 0.0, len(programs.programs))
     return whole
-
-
-def _compile(program: Program, plan: Plan) -> None:
-    """Compile ahead of the first run, for whatever arrays of the right types will come."""
-    given = _given(plan)
-    began = time.perf_counter()
-    with jax.enable_x64(True), cache.persisting():
-        program.run = program.run.lower(*given).compile()
-        if _harmless(plan.whole):
-            _linked(program, given)
-    program.seconds = time.perf_counter() - began
-
-
-def _linked(program: Program, given: Sequence[Any]) -> None:
-    """Run a program on zeros: XLA links what it compiled for a CPU when that first runs, which
-    takes as long as some twenty runs and would keep somebody waiting."""
-    if jax_default().type != "cpu" or sum(prod(a.shape) * a.dtype.itemsize for a in given) > _ZEROS:
-        return
-    with contextlib.suppress(Exception):  # it will fail again, where it is known for whom
-        jax.block_until_ready(program.run(*[np.zeros(a.shape, a.dtype) for a in given]))
-
-
-_ZEROS = 1 << 27  # bytes
-
-
-def _harmless(lowered: Lowered) -> bool:
-    """Whether a computation may run on any numbers, as all of it is dynjax's: it ends, and has no
-    effects."""
-    return all(
-        _harmless(kernel.parts) if kernel.parts is not None else not kernel.by_python
-        for kernel, _, _ in lowered.program
-    )
-
-
-def _given(plan: Plan) -> list[Any]:
-    """Shapes and types of what the program of a plan takes."""
-    lowered = plan.lowered
-    given: list[Any] = []
-    for kind in lowered.kinds:
-        home = None if kind.device == jax_default() else SingleDeviceSharding(kind.device.jax)
-        given.append(jax.ShapeDtypeStruct(kind.shape, kind.dtype.np, sharding=home))
-    return given + vectors([0.0] * len(lowered.floats), [0] * len(lowered.ints))
 
 
 class batching:

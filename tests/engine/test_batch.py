@@ -301,8 +301,8 @@ def test_groups_of_any_size_give_what_their_members_give(n):
 def test_a_group_that_runs_often_is_compiled_again_in_the_background(monkeypatch):
     monkeypatch.setattr(cold, "_HOT", 3)
     improved = []
-    improve = cold._improve
-    monkeypatch.setattr(cold, "_improve", lambda *given: improved.append(improve(*given)))
+    improve = cold.improve
+    monkeypatch.setattr(cold, "improve", lambda *given: improved.append(improve(*given)))
     model, trees = Tree(6), forest(11, 5, 4)
     expected = by_jax(model, trees)
     with dynjax.batching():

@@ -10,7 +10,7 @@ import pytest
 import dynjax
 from dynjax import nn
 from dynjax.core.config import config
-from dynjax.engine import cold
+from dynjax.engine import background, cold
 from dynjax.engine.lower import lower
 from dynjax.engine.parts import Dictionary, Parted, recurring
 from dynjax.engine.programs import Program, in_background
@@ -190,7 +190,7 @@ def test_a_compile_that_fails_in_the_background_is_told_once(monkeypatch):
     def fail(*args):
         raise RuntimeError("no more memory")
 
-    monkeypatch.setattr(cold, "_compile", fail)
+    monkeypatch.setattr(cold, "compile_plan", fail)
     with pytest.warns(RuntimeWarning, match="no more memory") as warned:
         trained([17] * 4, "auto")
         in_background(int).result()  # what was asked before it has failed by now
@@ -209,7 +209,7 @@ def test_what_is_compiled_in_the_background_runs_there_on_zeros_but_for_users_fu
         jax.debug.callback(lambda value: ran.append(float(value)), x[0])
         return x * 2
 
-    monkeypatch.setattr(cold, "_linked", lambda program, given: linked.append(given))
+    monkeypatch.setattr(background, "linked", lambda program, given: linked.append(given))
     function = from_function(noting) if users else lambda x: x * 2
     start = dynjax.full((3,), 1.0 if users else 1.5)
     for _ in range(5):
@@ -227,9 +227,9 @@ def test_what_is_compiled_in_the_background_runs_there_on_zeros_but_for_users_fu
 def test_linking_takes_zeros_of_the_arguments_kinds_and_forgives():
     taken = []
     given = [jax.ShapeDtypeStruct((2, 3), np.float32), jax.ShapeDtypeStruct((), np.int64)]
-    cold._linked(Program(lambda *args: taken.extend(args) or jax.numpy.ones(2)), given)
+    background.linked(Program(lambda *args: taken.extend(args) or jax.numpy.ones(2)), given)
     assert [(a.shape, a.dtype, a.sum()) for a in taken] == [
         ((2, 3), np.float32, 0),
         ((), np.int64, 0),
     ]
-    cold._linked(Program(lambda *args: 1 / 0), given)
+    background.linked(Program(lambda *args: 1 / 0), given)

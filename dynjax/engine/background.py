@@ -1,0 +1,81 @@
+"""Compiling while others run: programs ready for arrays that are yet to come."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import SingleDeviceSharding
+
+from ..core.devices import jax_default
+from . import cache
+from .executor import Plan, vectors
+from .lower import Lowered
+from .programs import Program
+
+
+def compile_for(program: Program, given: Sequence[Any]) -> None:
+    """Compile a program for arguments of these shapes and types; its run finds what was made."""
+    began = time.perf_counter()
+    with jax.enable_x64(True), cache.persisting():
+        program.run.lower(*given).compile()
+    program.seconds = time.perf_counter() - began
+
+
+def improve(
+    program: Program, body: Callable, donated: int, given: Sequence[tuple[tuple[int, ...], Any]]
+) -> None:
+    """Put a program compiled with all optimisation in place of one that has been run often."""
+    run = jax.jit(body, donate_argnums=range(donated), keep_unused=True)
+    with jax.enable_x64(True), cache.persisting():
+        # Run, on zeros: what is compiled ahead takes no other shapes, such as of a grown arena.
+        jax.block_until_ready(run(*[jnp.zeros(shape, dtype) for shape, dtype in given]))
+    program.run = run
+
+
+def compile_plan(program: Program, plan: Plan) -> None:
+    """Compile ahead of the first run, for whatever arrays of the right types will come."""
+    given = given_to(plan)
+    began = time.perf_counter()
+    with jax.enable_x64(True), cache.persisting():
+        program.run = program.run.lower(*given).compile()
+        if harmless(plan.whole):
+            linked(program, given)
+    program.seconds = time.perf_counter() - began
+
+
+def linked(program: Program, given: Sequence[Any]) -> None:
+    """Run a program on zeros: XLA links what it compiled for a CPU when that first runs, which
+    takes as long as some twenty runs and would keep somebody waiting."""
+    if jax_default().type != "cpu" or sum(prod(a.shape) * a.dtype.itemsize for a in given) > _ZEROS:
+        return
+    with contextlib.suppress(Exception):  # it will fail again, where it is known for whom
+        jax.block_until_ready(program.run(*[np.zeros(a.shape, a.dtype) for a in given]))
+
+
+_ZEROS = 1 << 27  # bytes
+
+
+def harmless(lowered: Lowered) -> bool:
+    """Whether a computation may run on any numbers, as all of it is dynjax's: it ends, and has no
+    effects."""
+    return all(
+        harmless(kernel.parts) if kernel.parts is not None else not kernel.by_python
+        for kernel, _, _ in lowered.program
+    )
+
+
+def given_to(plan: Plan) -> list[Any]:
+    """Shapes and types of what the program of a plan takes."""
+    lowered = plan.lowered
+    given: list[Any] = []
+    for kind in lowered.kinds:
+        home = None if kind.device == jax_default() else SingleDeviceSharding(kind.device.jax)
+        given.append(jax.ShapeDtypeStruct(kind.shape, kind.dtype.np, sharding=home))
+    return given + vectors([0.0] * len(lowered.floats), [0] * len(lowered.ints))

@@ -1,0 +1,106 @@
+"""Programs that may not come again: compiled quickly first, and well once they have run often.
+
+XLA without optimisation compiles in a fifth of the time, and what it makes runs two to three times
+as long. So that is for what a read waits for, if it is little, and for graphs that vary: which are
+known but for the shapes of their data, or of which the last were compiled in vain. By the time that
+it has cost as much as compiling well would, that begins in the background (the ski-rental rule).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, deque
+from math import prod
+from typing import Any
+
+import jax
+
+from ..core.config import config
+from ..core.devices import jax_default
+from .background import compile_plan
+from .batch import LARGEST
+from .executor import Plan, body_of, compile_whole
+from .lower import Lowered
+from .programs import Program, in_background, programs, quick_options
+from .trace import Trace
+
+SHORT = 24  # kernels, below which a trace is
+_OFTEN, _SELDOM = 1000, 8  # runs after which a program is compiled well, at most and at least
+_LONGER = 3e-9  # seconds that it runs longer until then, for every element that it computes
+_WELL = 12e-3  # seconds that compiling well takes, a kernel
+
+lately: deque[Program] = deque(maxlen=2)  # the last that were compiled of graphs that aren't short
+_shapes: OrderedDict[int, tuple] = OrderedDict()  # those of a graph's data when it first came
+_MOST = 256
+_lock = threading.Lock()
+
+
+def quickly(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program | None:
+    """The whole of a plan as a program that is compiled quickly first; None where that had better
+    not be, or can't."""
+    lowered, home = plan.lowered, jax_default()
+    if not (config.background and home.type == "cpu" and lowered.leaves):
+        return None
+    if any(kind.device != home for kind in lowered.kinds):
+        return None
+    if not ((plan.brief and _is_little(lowered)) or _varies(plan.whole)):
+        return None
+
+    def make() -> Program:
+        whole, runs, often = compile_whole(plan, donate, trace, keep=False), 0, _often(plan.whole)
+        quick = jax.jit(
+            body_of(plan), donate_argnums=whole.donate, keep_unused=True,
+            compiler_options=quick_options(0),
+        )  # fmt: skip
+
+        def counted(*args: Any) -> Any:
+            nonlocal runs
+            runs += 1
+            if runs == often:
+                in_background(improve)
+            return quick(*args)
+
+        def improve() -> None:
+            compile_plan(whole, plan)
+            program.run = whole.run
+
+        program = Program(counted, whole.donate)
+        return program
+
+    return programs.get(plan.key(donate), make)
+
+
+def in_vain(last: deque[Program]) -> bool:
+    """Whether of programs that were compiled one after the other none came again."""
+    return len(last) == last.maxlen and all(program.left >= -2 for program in last)
+
+
+def _is_little(lowered: Lowered) -> bool:
+    return len(lowered.program) < SHORT and all(
+        prod(aval.shape) <= LARGEST for kernel, _, _ in lowered.program for aval in kernel.out_avals
+    )
+
+
+def _varies(lowered: Lowered) -> bool:
+    """Whether a graph is one that was compiled before, but for the shapes of its data; or the last
+    that were compiled never came again."""
+    outline = hash(
+        (
+            tuple([(kernel.op, refs) for kernel, refs, _ in lowered.program]),
+            tuple([k.shape for k in lowered.kinds if k.leaf and k.requires_grad]),
+        )
+    )
+    shapes = tuple([kind.shape for kind in lowered.kinds])
+    with _lock:
+        first = _shapes.setdefault(outline, shapes)
+        if len(_shapes) > _MOST:
+            _shapes.popitem(last=False)
+    return first != shapes or in_vain(lately)
+
+
+def _often(lowered: Lowered) -> int:
+    """Runs after which what was compiled quickly has cost as much as compiling it well."""
+    kernels = [kernel for kernel, _, _ in lowered.program]
+    elements = sum(prod(aval.shape) for kernel in kernels for aval in kernel.out_avals)
+    runs = _WELL * len(kernels) / (_LONGER * max(elements, 1))
+    return int(min(max(runs, _SELDOM), _OFTEN))
