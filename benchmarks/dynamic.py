@@ -32,7 +32,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from common import fresh_process, load, median, resident_mib, table
-from dynamic_workloads import WORKLOADS, Dynamic, Step, framework_step
+from dynamic_workloads import WORKLOADS as STRUCTURES
+from dynamic_workloads import Dynamic, Step, framework_step
+from shape_workloads import WORKLOADS as SHAPES
 from workloads import Workload, deep, gpt, initial_weights, jax_step, mlp
 from workloads import framework_step as static_step
 
@@ -66,8 +68,7 @@ def _changing(work: Dynamic) -> Measured:
             return work.jax[contender](weights)
         return framework_step(torch, work, weights, contender == COMPILED)
 
-    has_cell = hasattr(load("dynjax"), "compile") and work.name != "graphs"
-    ours = ("dynjax", *((COMPILED,) if has_cell else ()))
+    ours = ("dynjax", *((COMPILED,) if work.has_cell else ()))
     contenders = (*ours, *TORCH, *work.jax)
     return Measured(work.steps, contenders, make, work.batch, work.name == "graphs")
 
@@ -109,7 +110,7 @@ def _inference(work: Workload) -> Measured:
 
 
 MEASURED: dict[str, Measured] = {
-    **{name: _changing(work) for name, work in WORKLOADS.items()},
+    **{name: _changing(work) for name, work in (STRUCTURES | SHAPES).items()},
     "infer-mlp": _inference(mlp("mlp", (784, 256, 128, 10), 4)),
     "infer-gpt": _inference(gpt("gpt", 4)),
     "deep48": _first_steps(deep("deep48", 48)),

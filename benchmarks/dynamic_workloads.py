@@ -32,6 +32,7 @@ class Dynamic:
         batch: `batch(index)` is the data of a step.
         loss: `loss(torch, model, *batch)` is the forward pass.
         jax: by name, `make(weights)` returns a step.
+        has_cell: whether there is one.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Dynamic:
     batch: Callable[[int], tuple]
     loss: Callable[..., Any]
     jax: dict[str, Callable[[Arrays], Step]] = field(default_factory=dict)
+    has_cell: bool = True
 
 
 def framework_step(torch: Any, work: Dynamic, weights: Arrays, compiled: bool = False) -> Step:
@@ -60,7 +62,7 @@ def framework_step(torch: Any, work: Dynamic, weights: Arrays, compiled: bool = 
     return step
 
 
-def _jit_step(
+def jit_step(
     loss: Callable[..., jax.Array],
     prepare: Callable[..., tuple],
     weights: Arrays,
@@ -99,12 +101,12 @@ def _descend(params: Arrays, gradients: Arrays) -> Arrays:
     return jax.tree.map(lambda p, g: p - LEARNING_RATE * g, params, gradients)
 
 
-def _cross_entropy(logits: jax.Array, y: jax.Array) -> jax.Array:
+def cross_entropy(logits: jax.Array, y: jax.Array) -> jax.Array:
     chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), y[:, None], axis=1)
     return -chosen.mean()
 
 
-def _linear(params: Arrays, name: str, x: jax.Array) -> jax.Array:
+def linear(params: Arrays, name: str, x: jax.Array) -> jax.Array:
     return x @ params[f"{name}.weight"].T + params[f"{name}.bias"]
 
 
@@ -170,9 +172,9 @@ def _varying_lengths() -> Dynamic:
             return jnp.where(at < length, cell(params, x, h), h), None
 
         h, _ = jax.lax.scan(step, jnp.zeros((BATCH, HIDDEN)), (jnp.arange(longest), x))
-        return _cross_entropy(_linear(params, "head", h), y)
+        return cross_entropy(linear(params, "head", h), y)
 
-    jitted, head = jax.jit(cell), jax.jit(lambda p, h, y: _cross_entropy(_linear(p, "head", h), y))
+    jitted, head = jax.jit(cell), jax.jit(lambda p, h, y: cross_entropy(linear(p, "head", h), y))
 
     def looped_loss(params: Arrays, x: np.ndarray, y: np.ndarray) -> jax.Array:
         h = jnp.zeros((BATCH, HIDDEN))
@@ -187,7 +189,7 @@ def _varying_lengths() -> Dynamic:
         batch=_sequences(5, longest),
         loss=_classify,
         jax={
-            "jax, padded scan": partial(_jit_step, padded_loss, pad),
+            "jax, padded scan": partial(jit_step, padded_loss, pad),
             "jax, jitted cell": partial(_python_step, looped_loss),
         },
     )
@@ -205,7 +207,7 @@ def _lstm_loop() -> Dynamic:
 
         zero = jnp.zeros((BATCH, HIDDEN))
         (h, _), _ = jax.lax.scan(step, (zero, zero), x)
-        return _cross_entropy(_linear(params, "head", h), y)
+        return cross_entropy(linear(params, "head", h), y)
 
     return Dynamic(
         name="lstm",
@@ -213,7 +215,7 @@ def _lstm_loop() -> Dynamic:
         model=_recurrent_model("LSTMCell"),
         batch=_sequences(length, length),
         loss=_classify,
-        jax={"jax, scan": partial(_jit_step, loss, lambda x, y: (x, y))},
+        jax={"jax, scan": partial(jit_step, loss, lambda x, y: (x, y))},
     )
 
 
@@ -319,7 +321,7 @@ def _tree_loss(torch: Any, model: Any, trees: list[Tree], y: np.ndarray) -> Any:
 
 def _child_sum(params: Arrays, x: jax.Array, h: jax.Array, c: jax.Array) -> tuple:
     """States of nodes `(..., H)` from their words and their children's states `(..., K, H)`."""
-    i, o, u, f = jnp.split(_linear(params, "cell.of_word", x), 4, axis=-1)
+    i, o, u, f = jnp.split(linear(params, "cell.of_word", x), 4, axis=-1)
     of_children = h.sum(-2) @ params["cell.of_children.weight"].T
     hi, ho, hu = jnp.split(of_children, 3, axis=-1)
     forget = jax.nn.sigmoid(f[..., None, :] + h @ params["cell.forget.weight"].T)
@@ -328,7 +330,7 @@ def _child_sum(params: Arrays, x: jax.Array, h: jax.Array, c: jax.Array) -> tupl
 
 
 def _leaf(params: Arrays, x: jax.Array) -> tuple:
-    i, o, u, _ = jnp.split(_linear(params, "cell.of_word", x), 4, axis=-1)
+    i, o, u, _ = jnp.split(linear(params, "cell.of_word", x), 4, axis=-1)
     cell = jax.nn.sigmoid(i) * jnp.tanh(u)
     return jax.nn.sigmoid(o) * jnp.tanh(cell), cell
 
@@ -387,9 +389,9 @@ def _trees_by_level(weights: Arrays) -> Step:
 
         state = jnp.concatenate([h, empty]), jnp.concatenate([c, empty])
         (h, _), _ = jax.lax.scan(level, state, (jnp.arange(depth), words, children))
-        return _cross_entropy(_linear(params, "head", h[jnp.asarray(roots)]), y)
+        return cross_entropy(linear(params, "head", h[jnp.asarray(roots)]), y)
 
-    return _jit_step(loss, schedule, weights)
+    return jit_step(loss, schedule, weights)
 
 
 def _trees_by_cell(weights: Arrays) -> Step:
@@ -404,7 +406,7 @@ def _trees_by_cell(weights: Arrays) -> Step:
 
     @jax.jit
     def head(params: Arrays, roots: list[jax.Array], y: jax.Array) -> jax.Array:
-        return _cross_entropy(_linear(params, "head", jnp.stack(roots)), y)
+        return cross_entropy(linear(params, "head", jnp.stack(roots)), y)
 
     def loss(params: Arrays, trees: Sequence[Tree], y: np.ndarray) -> jax.Array:
         def state(node: Node, words: np.ndarray) -> tuple:
@@ -485,10 +487,10 @@ def _adaptive_depth() -> Dynamic:
             ), None
 
         (z, _), _ = jax.lax.scan(step, (z, change), length=MOST_ITERATIONS - 1)
-        return _cross_entropy(_linear(params, "head", z), y)
+        return cross_entropy(linear(params, "head", z), y)
 
     jitted_start, jitted = jax.jit(start), jax.jit(cell)
-    head = jax.jit(lambda p, z, y: _cross_entropy(_linear(p, "head", z), y))
+    head = jax.jit(lambda p, z, y: cross_entropy(linear(p, "head", z), y))
 
     def looped_loss(params: Arrays, x: np.ndarray, y: np.ndarray) -> jax.Array:
         given, z, change = jitted_start(params, x)
@@ -505,7 +507,7 @@ def _adaptive_depth() -> Dynamic:
         batch=_points,
         loss=_classify,
         jax={
-            "jax, bounded scan": partial(_jit_step, bounded_loss, lambda x, y: (x, y)),
+            "jax, bounded scan": partial(jit_step, bounded_loss, lambda x, y: (x, y)),
             "jax, jitted cell": partial(_python_step, looped_loss),
         },
     )
@@ -558,6 +560,7 @@ def _different_graphs() -> Dynamic:
         model=_random_model,
         batch=_random_program,
         loss=lambda torch, model, program, x: model(program, torch.from_numpy(x)).square().mean(),
+        has_cell=False,
     )
 
 
