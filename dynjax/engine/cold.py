@@ -229,7 +229,7 @@ def _parted(lowered: Lowered) -> Parted | None:
             rest = [kernel for start, stop in between for kernel in kernels[start:stop]]
             seen = sum(_dictionary.between[kernel] >= _TRIES for kernel in rest)
             _dictionary.between.update(set(rest))
-            if not in_vain(_wholes) or effort - seen > most:
+            if not in_vain(_wholes if short else lately) or effort - seen > most:
                 return None
         _dictionary.compiled |= new
         ranges = list(known)
