@@ -1,7 +1,7 @@
 """Work of one structure whose shapes differ from step to step: a program serves one shape.
 
-As in `dynamic_workloads`: the PyTorch code once for both frameworks, the JAX code as its users write
-it, on the same weights and data.
+As in `dynamic_workloads`: the PyTorch code once for both frameworks, and JAX as its users write it,
+on the same weights and data.
 """
 
 from __future__ import annotations
