@@ -13,7 +13,6 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from ..core.config import config
 from . import cache
@@ -85,8 +84,9 @@ def first_run(program: Program, arrays: Sequence[Any]) -> Sequence[Any]:
     """
     given = list(arrays)
     with jax.enable_x64(True), cache.persisting():
-        for k in program.donate:
-            given[k] = jnp.array(given[k], copy=True)
+        copies = jax.device_put([given[k] for k in program.donate], may_alias=False)
+        for k, copy in zip(program.donate, copies, strict=True):
+            given[k] = copy
         began = time.perf_counter()
         results = program.run(*given)
         program.seconds = time.perf_counter() - began
