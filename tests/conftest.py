@@ -3,6 +3,7 @@
 import os
 from importlib.metadata import version
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Thousands of small programs run a few times each: what takes time is to compile them.
@@ -26,3 +27,13 @@ settings.register_profile("thorough", settings.get_profile("default"), max_examp
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "default")
 )
+
+
+@pytest.fixture(autouse=True)
+def nothing_learnt_of_graphs():
+    """Whether the graphs of other tests came again is nothing that a test should depend on: sums
+    are rounded otherwise where a graph runs as calls of its parts."""
+    from dynjax.engine import cold, quick
+
+    for learnt in (cold._wholes, quick.lately, quick._shapes):
+        learnt.clear()
