@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..autograd.node import Placed, PlacedInt, next_id
@@ -483,7 +482,7 @@ def _split(before: Before) -> None:
     old = before.tensor._v
     if old is before.value and old.trace is None and old.array is not None:
         with jax.enable_x64(True):
-            array = jnp.array(old.array, copy=True)
+            array = jax.device_put(old.array, may_alias=False)
         new = concrete(array, old.kind, old.node)
         new.watch = old.watch
         before.tensor._v = new

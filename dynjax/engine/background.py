@@ -41,11 +41,11 @@ def improve(
 
 def compile_plan(program: Program, plan: Plan) -> None:
     """Compile ahead of the first run, for whatever arrays of the right types will come."""
-    given = given_to(plan)
+    given = _given(plan)
     began = time.perf_counter()
     with jax.enable_x64(True), cache.persisting():
         program.run = program.run.lower(*given).compile()
-        if harmless(plan.whole):
+        if _harmless(plan.whole):
             linked(program, given)
     program.seconds = time.perf_counter() - began
 
@@ -62,16 +62,16 @@ def linked(program: Program, given: Sequence[Any]) -> None:
 _ZEROS = 1 << 27  # bytes
 
 
-def harmless(lowered: Lowered) -> bool:
+def _harmless(lowered: Lowered) -> bool:
     """Whether a computation may run on any numbers, as all of it is dynjax's: it ends, and has no
     effects."""
     return all(
-        harmless(kernel.parts) if kernel.parts is not None else not kernel.by_python
+        _harmless(kernel.parts) if kernel.parts is not None else not kernel.by_python
         for kernel, _, _ in lowered.program
     )
 
 
-def given_to(plan: Plan) -> list[Any]:
+def _given(plan: Plan) -> list[Any]:
     """Shapes and types of what the program of a plan takes."""
     lowered = plan.lowered
     given: list[Any] = []

@@ -15,7 +15,6 @@ import warnings
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from math import prod
 from typing import Any, NamedTuple
 
 import jax
@@ -25,14 +24,14 @@ from ..core.config import config
 from ..core.devices import jax_default
 from . import explain
 from .background import compile_for, compile_plan, improve
-from .batch import GAIN, LARGEST, Batched, NotWorthIt
+from .batch import GAIN, Batched, NotWorthIt
 from .executor import POLICIES, Plan, compile_whole, flush, interpret
 from .fusion import Fused, NotOfAnyLength
 from .looped import Looped, LoopUse
 from .lower import Lowered
 from .parts import Dictionary, Part, Parted
 from .programs import Program, first_run, in_background, programs, quick_options
-from .quick import SHORT, in_vain, lately, quickly
+from .quick import SHORT, in_vain, lately, little, quickly
 from .trace import Trace
 from .trie import Step
 
@@ -251,18 +250,11 @@ def _program_of(part: Part, outputs: tuple[int, ...], step: Step) -> Program:
     cause = f"a part to be used again, {ops[0]} to {ops[-1]}" if ops[1:] else ops[0]
 
     def options() -> dict[str, Any] | None:
-        return quick_options(0) if step.kind.device.type == "cpu" and _small(part) else None
+        return quick_options(0) if step.kind.device.type == "cpu" and little(part.ops) else None
 
     key, make = (part, outputs), lambda: part.function(outputs)
     hot = _HOT_LOOP if isinstance(part, Looped) else _HOT
     return _noted(key, make, 0, cause, len(ops), step, options, hot)
-
-
-def _small(part: Part) -> bool:
-    """Whether what a part computes is little, so that its code need not be good."""
-    return all(
-        prod(aval.shape) <= LARGEST for kernel, _, _ in part.ops for aval in kernel.out_avals
-    )
 
 
 def _batch_program_of(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -20,7 +21,7 @@ from ..core.devices import jax_default
 from .background import compile_plan
 from .batch import LARGEST
 from .executor import Plan, body_of, compile_whole
-from .lower import Lowered
+from .lower import Lowered, Op
 from .programs import Program, in_background, programs, quick_options
 from .trace import Trace
 
@@ -43,7 +44,8 @@ def quickly(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program | None
         return None
     if any(kind.device != home for kind in lowered.kinds):
         return None
-    if not ((plan.brief and _is_little(lowered)) or _varies(plan.whole)):
+    brief = plan.brief and len(lowered.program) < SHORT and little(lowered.program)
+    if not brief and not _varies(plan.whole):
         return None
 
     def make() -> Program:
@@ -75,10 +77,9 @@ def in_vain(last: deque[Program]) -> bool:
     return len(last) == last.maxlen and all(program.left >= -2 for program in last)
 
 
-def _is_little(lowered: Lowered) -> bool:
-    return len(lowered.program) < SHORT and all(
-        prod(aval.shape) <= LARGEST for kernel, _, _ in lowered.program for aval in kernel.out_avals
-    )
+def little(ops: Sequence[Op]) -> bool:
+    """Whether what operations compute is little, so that their code need not be good."""
+    return all(prod(aval.shape) <= LARGEST for kernel, _, _ in ops for aval in kernel.out_avals)
 
 
 def _varies(lowered: Lowered) -> bool:
