@@ -26,6 +26,8 @@ class Config:
         run_ahead: whether what followed the last times may be computed before it is recorded: a
             loop's next iterations with the read of a value, see `engine.ahead`; what a Module's
             call under `no_grad` runs, as it begins, see `engine.early`.
+        padding: whether graphs that differ in nothing but the shapes of their data share programs
+            on padded data, see `engine.buckets`.
         cache_dir: a private directory where compiled programs persist from process to process;
             None asks the environment variable DYNJAX_CACHE_DIR, "" keeps nothing.
         cache_bytes: what that directory may hold (the oldest goes).
@@ -46,6 +48,7 @@ class Config:
     policy: str = "auto"
     background: bool = True
     run_ahead: bool = True
+    padding: bool = True
     cache_dir: str | os.PathLike[str] | None = None
     cache_bytes: int = 2**30
     max_recordings: int = 256

@@ -41,7 +41,7 @@ def improve(
 
 def compile_plan(program: Program, plan: Plan) -> None:
     """Compile ahead of the first run, for whatever arrays of the right types will come."""
-    given = _given(plan)
+    given = given_of(plan.lowered)
     began = time.perf_counter()
     with jax.enable_x64(True), cache.persisting():
         program.run = program.run.lower(*given).compile()
@@ -71,11 +71,22 @@ def _harmless(lowered: Lowered) -> bool:
     )
 
 
-def _given(plan: Plan) -> list[Any]:
-    """Shapes and types of what the program of a plan takes."""
-    lowered = plan.lowered
+def given_of(lowered: Lowered) -> list[Any]:
+    """Shapes and types of what the program of a graph takes."""
     given: list[Any] = []
     for kind in lowered.kinds:
         home = None if kind.device == jax_default() else SingleDeviceSharding(kind.device.jax)
         given.append(jax.ShapeDtypeStruct(kind.shape, kind.dtype.np, sharding=home))
     return given + vectors([0.0] * len(lowered.floats), [0] * len(lowered.ints))
+
+
+_MANY, _SELDOM = 1000, 8  # runs after which a program is compiled well, at most and at least
+_LONGER = 3e-9  # seconds that it runs longer until then, for every element that it computes
+_WELL = 12e-3  # seconds that compiling well takes, a kernel
+
+
+def often(kernels: int, elements: int) -> int:
+    """Runs after which what was compiled quickly has cost as much as compiling it well (the
+    ski-rental rule)."""
+    runs = _WELL * kernels / (_LONGER * max(elements, 1))
+    return int(min(max(runs, _SELDOM), _MANY))

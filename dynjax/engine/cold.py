@@ -25,6 +25,7 @@ from ..core.devices import jax_default
 from . import explain
 from .background import compile_for, compile_plan, improve
 from .batch import GAIN, Batched, NotWorthIt
+from .buckets import padded
 from .executor import POLICIES, Plan, compile_whole, flush, interpret
 from .fusion import Fused, NotOfAnyLength
 from .looped import Looped, LoopUse
@@ -91,6 +92,8 @@ def _cold(
     if donate not in plan.programs and (whole := programs.peek(plan.key(donate))) is not None:
         return whole
     if plan.parted is None:
+        if (program := padded(plan, donate, trace)) is not None:
+            return program
         plan.parted = parted()
         if plan.parted is None:
             whole = quickly(plan, donate, trace) or compile_whole(plan, donate, trace)

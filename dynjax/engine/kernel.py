@@ -56,7 +56,8 @@ class Kernel:
         kept: (result, input) pairs: results that are the input where it fails, as with `updates`.
         parts: the `Lowered` path that it is made of, if it is a recorded part.
         unasked: whether that part stands for its operations wherever somebody looks.
-        cotangents: of a vector-Jacobian product, the first array input in which it is linear.
+        product_of: of a vector-Jacobian product, the kernel that was differentiated.
+        cotangents: of such a product, the first array input in which it is linear.
         adds: whether it adds up gradients.
         sweep: of a whole backward, what its inputs are (see `sweep`).
         rows: what it does with the rows of its first input, if that is known.
@@ -64,8 +65,8 @@ class Kernel:
 
     __slots__ = (
         "op", "grad_name", "key", "fn", "body", "by_python", "in_avals", "numbers", "out_avals",
-        "saves", "is_alias", "updates", "fleeting", "parts", "unasked", "kept", "cotangents",
-        "adds", "rows", "sweep",
+        "saves", "is_alias", "updates", "fleeting", "parts", "unasked", "kept", "product_of",
+        "cotangents", "adds", "rows", "sweep",
         "_vjps", "_needs", "_flows", "__weakref__",
     )  # fmt: skip
 
@@ -97,6 +98,7 @@ class Kernel:
         self.parts: Any = None
         self.unasked = False
         self.kept: tuple[tuple[int, int], ...] = ()
+        self.product_of: Kernel | None = None
         self.cotangents: int | None = None
         self.adds = False
         self.rows: Rows | None = None
@@ -135,7 +137,7 @@ class Kernel:
                 out_avals=tuple(self.in_avals[i] for i in wrt),
                 by_python=self.by_python,
             )
-            found.cotangents = len(needs)
+            found.product_of, found.cotangents = self, len(needs)
             if self.rows is not None:
                 found.rows = self._product_rows(needs, wrt, given)
                 found.body = self._vjp_fn(self.body, wrt, given, needs)
@@ -226,6 +228,11 @@ class Kernel:
             )
         used = read_inputs(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
         return tuple(i for i in range(n) if used[i])
+
+    def jaxpr(self) -> Any:
+        """The traced function."""
+        with jax.enable_x64(True):
+            return jax.make_jaxpr(self.fn)(*self.in_avals, *_scalars(self.numbers))
 
     def __repr__(self) -> str:
         return f"<kernel {self.op}>"

@@ -8,8 +8,7 @@ it has cost as much as compiling well would, that begins in the background (the 
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Sequence
 from math import prod
 from typing import Any
@@ -18,22 +17,17 @@ import jax
 
 from ..core.config import config
 from ..core.devices import jax_default
-from .background import compile_plan
+from .background import compile_plan, often
 from .batch import LARGEST
 from .executor import Plan, body_of, compile_whole
+from .families import family_of, shapes_of
 from .lower import Lowered, Op
 from .programs import Program, in_background, programs, quick_options
 from .trace import Trace
 
 SHORT = 24  # kernels, below which a trace is
-_OFTEN, _SELDOM = 1000, 8  # runs after which a program is compiled well, at most and at least
-_LONGER = 3e-9  # seconds that it runs longer until then, for every element that it computes
-_WELL = 12e-3  # seconds that compiling well takes, a kernel
 
 lately: deque[Program] = deque(maxlen=2)  # the last that were compiled of graphs that aren't short
-_shapes: OrderedDict[int, tuple] = OrderedDict()  # those of a graph's data when it first came
-_MOST = 256
-_lock = threading.Lock()
 
 
 def quickly(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program | None:
@@ -45,11 +39,12 @@ def quickly(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program | None
     if any(kind.device != home for kind in lowered.kinds):
         return None
     brief = plan.brief and len(lowered.program) < SHORT and little(lowered.program)
-    if not brief and not _varies(plan.whole):
+    if not brief and not _varies(plan.lowered):
         return None
 
     def make() -> Program:
-        whole, runs, often = compile_whole(plan, donate, trace, keep=False), 0, _often(plan.whole)
+        whole, runs = compile_whole(plan, donate, trace, keep=False), 0
+        often_run = _runs(plan.whole)
         quick = jax.jit(
             body_of(plan), donate_argnums=whole.donate, keep_unused=True,
             compiler_options=quick_options(0),
@@ -58,7 +53,7 @@ def quickly(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program | None
         def counted(*args: Any) -> Any:
             nonlocal runs
             runs += 1
-            if runs == often:
+            if runs == often_run:
                 in_background(improve)
             return quick(*args)
 
@@ -83,25 +78,12 @@ def little(ops: Sequence[Op]) -> bool:
 
 
 def _varies(lowered: Lowered) -> bool:
-    """Whether a graph is one that was compiled before, but for the shapes of its data; or the last
-    that were compiled never came again."""
-    outline = hash(
-        (
-            tuple([(kernel.op, refs) for kernel, refs, _ in lowered.program]),
-            tuple([k.shape for k in lowered.kinds if k.leaf and k.requires_grad]),
-        )
-    )
-    shapes = tuple([kind.shape for kind in lowered.kinds])
-    with _lock:
-        first = _shapes.setdefault(outline, shapes)
-        if len(_shapes) > _MOST:
-            _shapes.popitem(last=False)
-    return first != shapes or in_vain(lately)
+    """Whether a graph is one that came before, but for the shapes of its data; or the last that
+    were compiled never came again."""
+    return family_of(lowered).shapes != shapes_of(lowered) or in_vain(lately)
 
 
-def _often(lowered: Lowered) -> int:
-    """Runs after which what was compiled quickly has cost as much as compiling it well."""
+def _runs(lowered: Lowered) -> int:
     kernels = [kernel for kernel, _, _ in lowered.program]
     elements = sum(prod(aval.shape) for kernel in kernels for aval in kernel.out_avals)
-    runs = _WELL * len(kernels) / (_LONGER * max(elements, 1))
-    return int(min(max(runs, _SELDOM), _OFTEN))
+    return often(len(kernels), elements)

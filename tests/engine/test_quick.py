@@ -26,7 +26,7 @@ def compiled(monkeypatch):
 
     cold_quickly = cold.quickly
     monkeypatch.setattr(cold, "quickly", noting)
-    monkeypatch.setattr(quick, "_shapes", type(quick._shapes)())
+    monkeypatch.setattr(config, "padding", False)
     lately = deque(maxlen=2)
     for module in (quick, cold):
         monkeypatch.setattr(module, "lately", lately)
@@ -132,7 +132,7 @@ def test_graphs_that_come_again_are_no_reason_to(compiled):
 
 
 def test_what_has_run_often_is_compiled_well_in_the_background(compiled, monkeypatch):
-    monkeypatch.setattr(quick, "_OFTEN", 4)
+    monkeypatch.setattr(background, "_MANY", 4)
     improved = []
 
     def noting(program, plan):
@@ -153,7 +153,7 @@ def test_one_that_cannot_be_compiled_well_goes_on_as_it_is(compiled, monkeypatch
     def fail(*given):
         raise RuntimeError("no more memory")
 
-    monkeypatch.setattr(quick, "_OFTEN", 2)
+    monkeypatch.setattr(background, "_MANY", 2)
     monkeypatch.setattr(quick, "compile_plan", fail)
     net, rows = Net(19), [5, 5, *([6] * 6)]
     expected = by_jax(net, rows)
@@ -167,15 +167,7 @@ def test_nothing_is_compiled_quickly_where_nothing_may_be_in_the_background(comp
 
 
 def test_the_more_a_program_computes_the_sooner_it_is_compiled_well():
-    class Kernel:
-        def __init__(self, *shape):
-            self.out_avals = [jax.ShapeDtypeStruct(shape, np.float32)]
-
-    def often(*shapes):
-        lowered = type("Lowered", (), {"program": [(Kernel(*s), (), ()) for s in shapes]})
-        return quick._often(lowered)
-
-    assert often((2, 2)) == often(()) == 1000
-    assert often((1000, 100)) == 40
-    assert often((1000, 100), (1000, 300)) == 20
-    assert often((4000, 4000)) == 8
+    assert background.often(1, 4) == 1000
+    assert background.often(1, 100_000) == 40
+    assert background.often(2, 400_000) == 20
+    assert background.often(1, 16_000_000) == 8
