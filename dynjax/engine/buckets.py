@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from itertools import zip_longest
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -29,7 +29,7 @@ from .extents import Axis, Unpaddable, symbols_of, value_of, varies
 from .families import family_of, shapes_of
 from .kernel import Kernel
 from .lower import Lowered
-from .padding import Padded, Padding, constant
+from .padding import Padded, Padding, constant, narrowed, widened
 from .pattern import Pattern, flat, skeleton
 from .programs import Program, in_background, programs, quick_options
 from .trace import Trace
@@ -37,10 +37,12 @@ from .trace import Trace
 _LEAST, _MOST = 6, 1024  # operations that a graph has, for this
 _KEPT = 6  # graphs of a family that are kept
 _APART = 2  # how far sizes have to be from each other for two graphs to tell of a family
+_GROUPS = 8  # in how many ways a family's graphs may be computed
 _FAILURES = 3  # attempts to make it one program of padded data
-_PROGRAMS = 32  # of a family
-_MORE = 2.0  # times as much may be computed as there is, ...
+_PROGRAMS = 16  # of a family
+_MORE = 2.5  # times as much may be computed as there is, ...
 _FREE = 1 << 16  # ... and as many elements more anyway
+_COMPILE = 8e-3  # seconds a kernel that compiling a program takes
 
 
 class Sample:
@@ -58,6 +60,10 @@ class Sample:
         self.sizes = [n for shape in self.shapes for n in shape]
         self.kernels = [kernel for kernel, _, _ in lowered.program]
         self._jaxpr: Any = None
+
+    def structure(self) -> Hashable:
+        """What graphs have in common whose operations are made of the same equations."""
+        return tuple([len(settled(kernel)) for kernel in self.kernels])
 
     def frame(self) -> list[Any]:
         """What isn't an operation of it."""
@@ -77,6 +83,7 @@ class Sample:
 
 
 _settled: WeakKeyDictionary[Kernel, list[Any]] = WeakKeyDictionary()
+_MOST_SETTLED = 2048
 
 
 def settled(kernel: Kernel) -> list[Any]:
@@ -87,6 +94,8 @@ def settled(kernel: Kernel) -> list[Any]:
         if kernel.sweep is None:
             # A product follows from what it is of; a whole backward, from the rest.
             found += skeleton((kernel.product_of or kernel).jaxpr())
+        if len(_settled) >= _MOST_SETTLED:
+            _settled.clear()
         _settled[kernel] = found
     return found
 
@@ -121,7 +130,7 @@ class Common:
         if list(map(len, sample.shapes)) != list(map(len, self.given[0].shapes)):
             return None
         symbols = tuple([sample.shapes[k][d] for k, d in self._places])
-        if min(symbols) < 1 or not self._frame.fits(sample.frame(), symbols):
+        if not all(sample.sizes) or not self._frame.fits(sample.frame(), symbols):
             return None
         for kernel, known in zip(sample.kernels, self._patterns, strict=True):
             if known is not kernel and not (
@@ -215,19 +224,15 @@ class _Bucket:
     def program(self, symbols: tuple[int, ...]) -> Program:
         """What runs it for data of some sizes."""
         real, padded = np.array(symbols, np.int64), self.padded
-        wide = [
-            (k, tuple([value_of(axis, padded) for axis in axes]))
-            for k, axes in enumerate(self.common.leaves)
-            if any(map(varies, axes))
-        ]
+        wide = [(k, axes) for k, axes in enumerate(self.common.leaves) if any(map(varies, axes))]
         cut = [(k, axes) for k, axes in enumerate(self.axes) if any(map(varies, axes))]
 
         def run(*args: Any) -> Sequence[Any]:
             given = list(args)
-            for k, shape in wide:
-                given[k] = _padded(np.asarray(args[k]), shape)
+            for k, axes in wide:
+                given[k] = widened(np.asarray(args[k]), axes, padded, symbols)
             results = list(self.run(real, *given))
-            data = [_cut(np.asarray(results[k]), axes, padded, symbols) for k, axes in cut]
+            data = [narrowed(np.asarray(results[k]), axes, padded, symbols) for k, axes in cut]
             for (k, _), array in zip(cut, jax.device_put(data), strict=True):
                 results[k] = array
             self.runs += 1
@@ -238,20 +243,85 @@ class _Bucket:
         return Program(run, self.donate, 0.0, joined=False)
 
 
-def _padded(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    wide = np.zeros(shape, array.dtype)
-    wide[tuple(map(slice, array.shape))] = array
-    return wide
+class _Group:
+    """Graphs of a family whose operations are made of the same equations, and their programs."""
 
+    def __init__(self) -> None:
+        self._samples: list[Sample] = []
+        self._common: Common | None = None
+        self._buckets: list[_Bucket] = []
+        self._spent = 0.0
 
-def _cut(
-    array: np.ndarray, axes: Sequence[Axis], padded: Sequence[int], symbols: Sequence[int]
-) -> np.ndarray:
-    """The data of an array that is padded."""
-    factors = [factor for axis in axes for factor in axis]
-    array = array.reshape([value_of((f,), padded) for f in factors])
-    array = array[tuple([slice(value_of((f,), symbols)) for f in factors])]
-    return np.ascontiguousarray(array).reshape([value_of(axis, symbols) for axis in axes])
+    def find(
+        self, sample: Sample, plan: Plan, donate: tuple[int, ...], instead: float
+    ) -> tuple[_Bucket, tuple[int, ...]] | None:
+        """As `Buckets.find`."""
+        symbols = self._symbols(sample)
+        if symbols is None:
+            return None
+        kept = self._common.usable(donate)
+        bucket = self._ready(symbols, kept)
+        if bucket is None:
+            # Once running otherwise has cost as much, it is compiled (the ski-rental rule).
+            self._spent += instead
+            if self._spent < _COMPILE * plan.lowered.size:
+                return None
+            bucket, self._spent = self._made(symbols, plan, kept), 0.0
+        return bucket, symbols
+
+    def add(self, sample: Sample) -> None:
+        """Learn from a graph."""
+        self._samples = [*self._samples[1 - _KEPT :], sample]
+
+    def _symbols(self, sample: Sample) -> tuple[int, ...] | None:
+        """What the symbols are in a graph; None while that isn't known."""
+        if self._common is not None:
+            found = self._common.symbols(sample)
+            if found is not None:
+                return found
+        if any(known.shapes == sample.shapes for known in self._samples):
+            return None
+        self.add(sample)
+        chosen = _plural(self._samples)
+        if sample not in chosen or not _telling(chosen):
+            return None
+        self._common, self._buckets = Common(chosen), []
+        return self._common.symbols(sample)
+
+    def _most(self, symbols: tuple[int, ...]) -> float:
+        """How many elements may be computed for data of some sizes."""
+        n = self._common.elements(symbols)
+        return max(_MORE * n, n + _FREE)
+
+    def _ready(self, symbols: tuple[int, ...], donate: tuple[int, ...]) -> _Bucket | None:
+        """The narrowest program that fits, if it isn't much too wide."""
+        fits = [
+            bucket
+            for bucket in self._buckets
+            if bucket.donate == donate
+            and all(n <= size for n, size in zip(symbols, bucket.padded, strict=True))
+        ]
+        if not fits:
+            return None
+        best = min(fits, key=lambda bucket: self._common.elements(bucket.padded))
+        near = best.padded == tuple(map(_rounded, symbols))
+        fine = near or self._common.elements(best.padded) <= self._most(symbols)
+        return best if fine else None
+
+    def _made(self, symbols: tuple[int, ...], plan: Plan, donate: tuple[int, ...]) -> _Bucket:
+        # One that fits what came before too, and something more, where that costs little.
+        come = tuple(map(_rounded, self._common.most(symbols)))
+        known = [bucket.padded for bucket in self._buckets if bucket.donate == donate]
+        widest = tuple(map(max, zip(come, *known, strict=True)))
+        more = tuple([_rounded(n + 1) for n in widest]) if len(widest) > 1 else widest
+        padded, most = tuple(map(_rounded, symbols)), self._most(symbols)
+        for wide in (more, widest, come):
+            if self._common.elements(wide) <= most:
+                padded = wide
+                break
+        bucket = _Bucket(self._common, padded, plan, donate)
+        self._buckets = [*self._buckets[1 - _PROGRAMS :], bucket]
+        return bucket
 
 
 class Buckets:
@@ -267,65 +337,39 @@ class Buckets:
 
     def __init__(self, first: Lowered) -> None:
         self.lock = threading.Lock()
-        self._samples = [Sample(first)]
-        self._common: Common | None = None
-        self._buckets: list[_Bucket] = []
-        self._failures = 0
         self.why: Exception | None = None
+        self._failures = 0
+        self._groups: dict[Hashable, _Group] = {}
+        sample = Sample(first)
+        self._group(sample).add(sample)
 
-    def find(self, plan: Plan, donate: tuple[int, ...]) -> tuple[_Bucket, tuple[int, ...]] | None:
-        """A program for a graph, compiled if there is none yet, and its symbols; None if it
-        can't be padded, or while too little is known for it."""
+    def _group(self, sample: Sample) -> _Group:
+        structure = sample.structure()
+        if structure not in self._groups and len(self._groups) >= _GROUPS:
+            raise Unpaddable("too many ways to compute it")
+        return self._groups.setdefault(structure, _Group())
+
+    def find(
+        self, plan: Plan, donate: tuple[int, ...], instead: float
+    ) -> tuple[_Bucket, tuple[int, ...]] | None:
+        """A program for a graph, and its symbols; None if it can't be padded, or while too little
+        is known for it, or where none is ready and to compile one would not pay yet.
+
+        Args:
+            plan: how the graph runs otherwise.
+            donate: the arguments that it may consume.
+            instead: the seconds that this takes.
+        """
         if self._failures >= _FAILURES:
             return None
+        sample = Sample(plan.lowered)
         try:
-            sample = Sample(plan.lowered)
-            symbols = self._symbols(sample)
-            if symbols is None:
-                return None
-            return self._bucket(symbols, plan, self._common.usable(donate)), symbols
+            return self._group(sample).find(sample, plan, donate, instead)
         except Exception as why:  # whatever it is: it is compiled as ever
             self.why = why
             self._failures += 1
-            self._samples, self._common = [], None
+            self._groups.clear()
             return None
-
-    def _symbols(self, sample: Sample) -> tuple[int, ...] | None:
-        """What the symbols are in a graph; None while that isn't known."""
-        if self._common is not None:
-            found = self._common.symbols(sample)
-            if found is not None:
-                return found
-        if any(known.shapes == sample.shapes for known in self._samples):
-            return None
-        self._samples = [*self._samples[1 - _KEPT :], sample]
-        chosen = _plural(self._samples)
-        if sample not in chosen or not _telling(chosen):
-            return None
-        self._common, self._buckets = Common(chosen), []
-        return self._common.symbols(sample)
-
-    def _bucket(self, symbols: tuple[int, ...], plan: Plan, donate: tuple[int, ...]) -> _Bucket:
-        common = self._common
-        known = [bucket for bucket in self._buckets if bucket.donate == donate]
-        n = common.elements(symbols)
-        most = max(_MORE * n, n + _FREE)
-        for bucket in known:
-            fits = all(n <= size for n, size in zip(symbols, bucket.padded, strict=True))
-            if fits and common.elements(bucket.padded) <= most:
-                return bucket
-        # One that fits what came before too, and something more, where that costs little.
-        padded = tuple(map(_rounded, symbols))
-        come = tuple(map(_rounded, common.most(symbols)))
-        widest = tuple(map(max, zip(come, *[b.padded for b in known], strict=True)))
-        more = tuple([_rounded(n + 1) for n in widest]) if len(widest) > 1 else widest
-        for wide in (more, widest, come):
-            if common.elements(wide) <= most:
-                padded = wide
-                break
-        bucket = _Bucket(common, padded, plan, donate)
-        self._buckets = [*self._buckets[1 - _PROGRAMS :], bucket]
-        return bucket
 
 
 def _plural(samples: Sequence[Sample]) -> list[Sample]:
@@ -344,15 +388,18 @@ def _telling(samples: Sequence[Sample]) -> bool:
 
 
 def _rounded(n: int) -> int:
-    """The next of 8, 12, 16, 24, 32, ..."""
-    size = 8
+    """The next of 2, 3, 4, 6, 8, 12, 16, 24, ..."""
+    size = 2
     while size < n:
         size = size * 3 // 2 if size & (size - 1) == 0 else size * 4 // 3
     return size
 
 
-def padded(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program | None:
-    """A program on padded data for a plan, if its graph is one of a family that has one."""
+def padded(
+    plan: Plan, donate: tuple[int, ...], trace: Trace, instead: float = 0.0
+) -> Program | None:
+    """A program on padded data for a plan, if its graph is one of a family that has one, or for
+    which to compile one pays where running the graph otherwise takes `instead` seconds."""
     lowered, home = plan.lowered, jax_default()
     if not (config.padding and home.type == "cpu" and _LEAST <= len(lowered.program) <= _MOST):
         return None
@@ -364,7 +411,7 @@ def padded(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program | None:
             return None
         family.buckets = Buckets(family.first)
     with family.buckets.lock:
-        found = family.buckets.find(plan, donate)
+        found = family.buckets.find(plan, donate, instead)
     if found is None:
         return None
     bucket, symbols = found

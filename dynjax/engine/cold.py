@@ -15,6 +15,7 @@ import warnings
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
+from math import inf
 from typing import Any, NamedTuple
 
 import jax
@@ -39,6 +40,7 @@ from .trie import Step
 _WORTH = 0.6  # parts are worth it where this share of the kernels, or less, is to be compiled
 _CALL = 25e-6  # seconds that a call of a part costs
 _COMPILE = 4e-3  # seconds a kernel that compiling whole costs
+_FRESH = 35e-3  # seconds that compiling a part takes, on all processors
 _TRIES = 3  # stretches between parts with a kernel, past which it runs alone between parts
 _OFTEN, _IN_A_ROW = 8, 4  # runs among the last 16 from which on a trace counts as one that stays
 _recent: deque[int] = deque(maxlen=16)
@@ -92,9 +94,12 @@ def _cold(
     if donate not in plan.programs and (whole := programs.peek(plan.key(donate))) is not None:
         return whole
     if plan.parted is None:
-        if (program := padded(plan, donate, trace)) is not None:
-            return program
+        if (ready := padded(plan, donate, trace)) is not None:
+            return ready
         plan.parted = parted()
+        if (wide := padded(plan, donate, trace, _effort(plan.parted))) is not None:
+            plan.parted = None
+            return wide
         if plan.parted is None:
             whole = quickly(plan, donate, trace) or compile_whole(plan, donate, trace)
             if whole.seconds is None:
@@ -111,6 +116,13 @@ def _cold(
     if not config.background:
         return compile_whole(plan, donate, trace)
     return _meanwhile(plan, donate, trace, parts)
+
+
+def _effort(parted: Batched | Parted | None) -> float:
+    """The seconds that the first run of a plan takes, as calls, for what is yet to be compiled."""
+    if parted is None:
+        return inf
+    return len(parted.fresh) * _FRESH
 
 
 def _by_parts(plan: Plan, trace: Trace) -> Program:

@@ -89,16 +89,17 @@ class Samples:
         raise Unpaddable(f"sizes {seen}, of symbols {self.symbols}")
 
     def _products(self) -> Iterator[tuple[Size, ...]]:
+        """What a size may be a product of, beside a constant; the likely first."""
         symbols = range(len(self.symbols))
         for more in sorted(range(-_NEAR, _NEAR + 1), key=abs):
             yield from [(Size(k, more),) for k in symbols]
-        for many in (2, 3):
-            for chosen in combinations_with_replacement(symbols, many):
-                yield tuple([Size(k) for k in chosen])
+        near = [Size(k, more) for more in (0, -1, 1) for k in symbols]
+        yield from combinations_with_replacement(near, 2)
+        yield from combinations_with_replacement([Size(k) for k in symbols], 3)
 
     def number(self, seen: Sequence[Any]) -> Callable[[Sequence[Any]], Any]:
-        """A function of the symbols that has these values: a size, a size and a few, or a
-        constant by or over a size."""
+        """A function of the symbols that has these values: a size, a size and a few, a constant by
+        or over a size, or a size over one less (what corrects a variance)."""
         if len(set(seen)) == 1:
             return lambda symbols: seen[0]
         if all(isinstance(n, Integral) for n in seen):
@@ -113,6 +114,11 @@ class Samples:
                     whole = round(ratios[0])
                     near = whole and abs(ratios[0] - whole) <= 1e-6 * abs(whole)
                     return _scaled(whole if near else ratios[0], factors, power)
+            if min(seen) > 1:
+                times = round(seen[0] / (seen[0] - 1) / sizes[0]) or 1
+                over = [times * n / (times * n - 1) if times * n > 1 else 0 for n in sizes]
+                if all(abs(v - o) <= 1e-7 * o for v, o in zip(seen, over, strict=True)):
+                    return _corrected(times, factors)
         raise Unpaddable(f"values {seen}, of symbols {self.symbols}")
 
     def _integer(self, seen: Seen) -> Callable[[Sequence[Any]], Any]:
@@ -137,15 +143,45 @@ def symbols_of(
         The symbols, for each an array and a dimension of it that it is the size of, and the axes
         of every array.
     """
-    places, symbols = [], []
-    arrays = [list(zip(*seen, strict=True)) for seen in zip(*shapes, strict=True)]
-    for k, sizes in enumerate(arrays):
-        for d, seen in enumerate(sizes):
-            if len(set(seen)) > 1 and seen not in symbols:
-                symbols.append(seen)
+    places: list[tuple[int, int]] = []
+    symbols: list[Seen] = []
+    known: dict[Seen, Axis] = {}
+    axes: list[tuple[Axis, ...]] = []
+    for k, seen in enumerate(zip(*shapes, strict=True)):
+        axes.append(())
+        for d, sizes in enumerate(zip(*seen, strict=True)):
+            if sizes not in known:
+                known[sizes] = _axis_of(sizes, symbols)
+            if known[sizes] is _NEW:
+                known[sizes] = (Size(len(symbols)),)
+                symbols.append(sizes)
                 places.append((k, d))
-    samples = Samples(symbols)
-    return samples, places, [tuple(map(samples.axis, sizes)) for sizes in arrays]
+            axes[k] += (known[sizes],)
+    return Samples(symbols), places, axes
+
+
+_NEW: Axis = ("new",)  # type: ignore[assignment]
+
+
+def _axis_of(sizes: Seen, symbols: Sequence[Seen]) -> Axis:
+    """The axis of a size that doesn't vary, or is a symbol's and a little more or less."""
+    if len(set(sizes)) == 1:
+        return axis_from(sizes[:1])
+    more = [{n - m for n, m in zip(sizes, symbol, strict=True)} for symbol in symbols]
+    near = [(abs(min(m)), k, min(m)) for k, m in enumerate(more) if len(m) == 1]
+    if near and min(near)[0] <= _NEAR:
+        _, k, least = min(near)
+        return (Size(k, least),)
+    times = [{n / m for n, m in zip(sizes, symbol, strict=True)} for symbol in symbols]
+    for k, ratios in enumerate(times):
+        ratio = min(ratios)
+        if len(ratios) == 1 and ratio == int(ratio) and ratio > 1:
+            return (int(ratio), Size(k))
+    return _NEW
+
+
+def _corrected(times: int, factors: tuple[Size, ...]) -> Callable[[Sequence[Any]], Any]:
+    return lambda symbols: (n := times * value_of(factors, symbols)) / (n - 1)
 
 
 def _scaled(ratio: float, factors: tuple[Size, ...], power: int) -> Callable[[Sequence[Any]], Any]:

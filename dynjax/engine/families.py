@@ -8,7 +8,7 @@ from typing import Any
 
 from .lower import Lowered
 
-_MOST = 128
+_MOST = 64
 _families: OrderedDict[int, Family] = OrderedDict()
 _lock = threading.Lock()
 

@@ -141,6 +141,8 @@ class Padding:
 
     def coordinates(self, axis: Axis, index: Any) -> list[Any]:
         """Of a place on an axis that is padded, the place along each factor."""
+        if not axis:
+            return []
         found = []
         for factor in axis[:0:-1]:
             size = jnp.asarray(self.size((factor,)), index.dtype)
@@ -178,6 +180,18 @@ class Padding:
         if mask is None:
             return x.value
         return lax.select(mask, x.value, lax.full(x.value.shape, fill, x.value.dtype))
+
+    def counted(self, x: Counted, axes: Sequence[Axis] | None = None) -> Padded:
+        """Numbers 0, 1, ... in the order of what isn't padded; of a shape, or as they come, in
+        which the order of the factors is a guess."""
+        axes = (x.axis,) if axes is None else tuple(axes)
+        shape, total, stride = self.shape(axes), jnp.zeros((), np.int64), 1
+        for d in reversed(range(len(axes))):
+            places = self.coordinates(axes[d], lax.broadcasted_iota(np.int64, shape, d))
+            for factor, place in zip(reversed(axes[d]), reversed(places), strict=True):
+                total = total + place * stride
+                stride = stride * self.real_size((factor,))
+        return Padded(lax.convert_element_type(jnp.broadcast_to(total, shape), x.dtype), axes)
 
     def checked(self, line: Lined, out: int, result: Padded) -> Padded:
         """A result, if it is of the sizes that it has in the samples."""
@@ -247,11 +261,13 @@ class Padding:
         if bodies[0] is not None:
             jaxprs = [getattr(body, "jaxpr", body) for body in bodies]
             return self.run(jaxprs, [getattr(body, "consts", ()) for body in bodies], given)
+        if line.name not in _TAKE_COUNTED:
+            given = [self.counted(x) if type(x) is Counted else x for x in given]
         counted = any(type(x) is Counted for x in given)
         if not counted and (results := self._unpadded(line, given)) is not None:
             return results
         rule = rules.get(line.name)
-        if rule is None or (counted and line.name not in _TAKE_COUNTED):
+        if rule is None:
             raise Unpaddable(f"no rule for {line.name}")
         return rule(self, line, given)
 
@@ -275,6 +291,27 @@ class Padding:
             raise Unpaddable("constants that differ")
         plain = [np.asarray(v).item() for v in values]
         return Padded(self.number(plain, dtype), ())
+
+
+def widened(
+    array: np.ndarray, axes: Sequence[Axis], padded: Sequence[int], symbols: Sequence[int]
+) -> np.ndarray:
+    """An array of these axes, padded with zeros."""
+    factors = [factor for axis in axes for factor in axis]
+    wide = np.zeros([value_of((f,), padded) for f in factors], array.dtype)
+    sizes = [value_of((f,), symbols) for f in factors]
+    wide[tuple(map(slice, sizes))] = array.reshape(sizes)
+    return wide.reshape([value_of(axis, padded) for axis in axes])
+
+
+def narrowed(
+    array: np.ndarray, axes: Sequence[Axis], padded: Sequence[int], symbols: Sequence[int]
+) -> np.ndarray:
+    """The data of an array that is padded."""
+    factors = [factor for axis in axes for factor in axis]
+    array = array.reshape([value_of((f,), padded) for f in factors])
+    array = array[tuple([slice(value_of((f,), symbols)) for f in factors])]
+    return np.ascontiguousarray(array).reshape([value_of(axis, symbols) for axis in axes])
 
 
 def constant(value: Any) -> Padded:

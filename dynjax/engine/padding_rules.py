@@ -99,6 +99,11 @@ def _common(given: Sequence[Padded], d: int) -> Axis:
     return sure.pop() if sure else long[0].axes[d] if long else ()
 
 
+def _guessed(x: Padded, d: int) -> bool:
+    """Whether the order of an axis's factors is a guess."""
+    return d in x.even and len(x.axes[d]) > 1
+
+
 # Shapes
 
 
@@ -120,13 +125,24 @@ def _broadcast(padding: Padding, line: Lined, given: list[Padded]) -> list[Padde
 @_rule("iota")
 def _iota(padding: Padding, line: Lined, given: list[Padded]) -> list[Any]:
     line.same("shape")
-    axes, dimension = padding.axes(line.sizes("shape")), line.params["dimension"]
-    if len(axes[dimension]) > 1 and varies(axes[dimension]):
-        if len(axes) > 1:
-            raise Unpaddable("numbers along an axis of several factors")
-        return [Counted(line.params["dtype"], axes[0])]
-    (result,) = bound(line, [], shape=padding.shape(axes))
-    return [Padded(result, axes, frozenset(range(len(axes))) - {dimension})]
+    axes, d = padding.axes(line.sizes("shape")), line.params["dimension"]
+    dtype, others = line.params["dtype"], frozenset(range(len(axes))) - {d}
+    if len(axes[d]) > 1 and varies(axes[d]):
+        counted = Counted(dtype, axes[d])
+        if not others:
+            return [counted]
+        value = lax.broadcast_in_dim(padding.counted(counted).value, padding.shape(axes), (d,))
+    else:
+        (value,) = bound(line, [], shape=padding.shape(axes))
+    return [Padded(value, axes, frozenset([k for k in others if varies(axes[k])]))]
+
+
+@_rule("empty")
+def _empty(padding: Padding, line: Lined, given: list[Padded]) -> list[Padded]:
+    line.same("shape")
+    axes = padding.axes(line.sizes("shape"))
+    (value,) = bound(line, [], shape=padding.shape(axes))
+    return [Padded(value, axes, frozenset([d for d, axis in enumerate(axes) if varies(axis)]))]
 
 
 @_rule("reshape")
@@ -134,7 +150,9 @@ def _reshape(padding: Padding, line: Lined, given: list[Any]) -> list[Padded]:
     line.same("new_sizes")
     x, sizes = given[0], line.sizes("new_sizes")
     if type(x) is Counted:
-        return [_shaped(padding, x, padding.axes(sizes))]
+        return [padding.counted(x, padding.axes(sizes))]
+    if (order := line.params["dimensions"]) is not None:
+        x = _picked(x, lax.transpose(x.value, order), order)
     orders = [
         list(permutations(axis)) if d in x.even and varies(axis) else [axis]
         for d, axis in enumerate(x.axes)
@@ -143,7 +161,7 @@ def _reshape(padding: Padding, line: Lined, given: list[Any]) -> list[Padded]:
         axes = regrouped(padding, [f for axis in chosen for f in axis], sizes)
         if axes is not None:
             even = {axes.index(x.axes[d]) for d in x.even if axes.count(x.axes[d]) == 1}
-            (value,) = bound(line, [x.value], new_sizes=padding.shape(axes))
+            value = lax.reshape(x.value, padding.shape(axes))
             return [Padded(value, axes, frozenset(even))]
     raise Unpaddable(f"{x.axes} as {sizes}")
 
@@ -172,17 +190,6 @@ def regrouped(
             seen = tuple([n // m for n, m in zip(seen, found, strict=True)])
         axes.append(axis_from(axis))
     return None if left else tuple(axes)
-
-
-def _shaped(padding: Padding, x: Counted, axes: tuple[Axis, ...]) -> Padded:
-    """Numbers 0, 1, ... in the order of what isn't padded."""
-    shape, total, stride = padding.shape(axes), jnp.zeros((), np.int64), 1
-    for d in reversed(range(len(axes))):
-        places = padding.coordinates(axes[d], lax.broadcasted_iota(np.int64, shape, d))
-        for factor, place in zip(reversed(axes[d]), reversed(places), strict=True):
-            total = total + place * stride
-            stride = stride * padding.real_size((factor,))
-    return Padded(lax.convert_element_type(jnp.broadcast_to(total, shape), x.dtype), axes)
 
 
 @_rule("squeeze")
@@ -296,7 +303,7 @@ def _concatenate(padding: Padding, line: Lined, given: list[Padded]) -> list[Pad
         axes[d] = axis_from([sum([padding.size(x.axes[d]) for x in given])])
         (value,) = bound(line, [x.value for x in given])
         return [Padded(value, tuple(axes))]
-    if len({x.axes[d] for x in given}) == 1 and not any(d in x.even for x in given):
+    if len({x.axes[d] for x in given}) == 1 and not any(_guessed(x, d) for x in given):
         axes[d] = axis_from([len(given), *given[0].axes[d]])
         (value,) = bound(line, [x.value for x in given])
         return [Padded(value, tuple(axes))]
@@ -375,6 +382,17 @@ def _split(padding: Padding, line: Lined, given: list[Padded]) -> list[Padded]:
         place.append(piece)
         moved = moved or varies(piece)
     return results
+
+
+@_rule("tile")
+def _tile(padding: Padding, line: Lined, given: list[Padded]) -> list[Padded]:
+    line.same()
+    x, times = given[0], line.params["reps"]
+    if any(n > 1 and _guessed(x, d) for d, n in enumerate(times)):
+        raise Unpaddable("a guess, repeated")
+    (value,) = bound(line, [x.value])
+    axes = [axis_from([n, *axis]) for n, axis in zip(times, x.axes, strict=True)]
+    return [Padded(value, tuple(axes), x.even)]
 
 
 @_rule("stack")
@@ -511,24 +529,29 @@ def _dot(padding: Padding, line: Lined, given: list[Padded]) -> list[Padded]:
 @_rule("conv_general_dilated")
 def _convolution(padding: Padding, line: Lined, given: list[Padded]) -> list[Padded]:
     line.same()
-    x, kernel = given
-    numbers = line.params["dimension_numbers"]
-    moving = [x.axes[d] for d in numbers.lhs_spec[2:]]
-    moving += [kernel.axes[d] for d in numbers.rhs_spec[2:]]
-    groups = line.params["feature_group_count"] > 1 or line.params["batch_group_count"] > 1
-    inside = [x.axes[numbers.lhs_spec[1]], kernel.axes[numbers.rhs_spec[1]]]
-    if any(map(varies, moving)) or (groups and any(map(varies, inside))):
-        raise Unpaddable("a convolution along what varies")
-    if line.params["batch_group_count"] > 1 and varies(x.axes[numbers.lhs_spec[0]]):
+    (x, kernel), params = given, line.params
+    numbers = params["dimension_numbers"]
+    groups = params["feature_group_count"] > 1 or params["batch_group_count"] > 1
+    mixed = [x.axes[numbers.lhs_spec[1]], kernel.axes[numbers.rhs_spec[1]]]
+    if groups and any(map(varies, [*mixed, x.axes[numbers.lhs_spec[0]]])):
         raise Unpaddable("a convolution in groups that vary")
-    if any(map(varies, inside)) and inside[0] != inside[1]:
+    if mixed[0] != mixed[1] and any(map(varies, mixed)):
         raise Unpaddable("a convolution of channels that vary")
-    values = [
-        padding.filled(x, [numbers.lhs_spec[1]], 0),
-        padding.filled(kernel, [numbers.rhs_spec[1]], 0),
-    ]
+    masked, masked_kernel = [numbers.lhs_spec[1]], [numbers.rhs_spec[1]]
+    for k, (d, e) in enumerate(zip(numbers.lhs_spec[2:], numbers.rhs_spec[2:], strict=True)):
+        if not varies(x.axes[d]) and not varies(kernel.axes[e]):
+            continue
+        # Beyond the data are zeros, as in the padding of the convolution itself.
+        steps = params["window_strides"][k], params["lhs_dilation"][k]
+        if steps != (1, 1) or len(x.axes[d]) > 1 or len(kernel.axes[e]) > 1:
+            raise Unpaddable("a convolution in steps, along what varies")
+        if varies(kernel.axes[e]) and params["rhs_dilation"][k] != 1:
+            raise Unpaddable("a convolution with holes that vary")
+        masked.append(d)
+        masked_kernel.append(e)
+    values = [padding.filled(x, masked, 0), padding.filled(kernel, masked_kernel, 0)]
     (value,) = bound(line, values)
-    axes = list(map(axis_from, [[n] for n in value.shape]))
+    axes = list(padding.axes(line.shape()))
     axes[numbers.out_spec[0]] = x.axes[numbers.lhs_spec[0]]
     axes[numbers.out_spec[1]] = kernel.axes[numbers.rhs_spec[0]]
     return [Padded(value, tuple(axes))]
@@ -552,7 +575,29 @@ def _windows(padding: Padding, line: Lined, given: list[Padded]) -> list[Padded]
     return [Padded(value, tuple(axes))]
 
 
-# Loops
+# Branches and loops
+
+
+@_rule("cond")
+def _cond(padding: Padding, line: Lined, given: list[Padded]) -> list[Padded]:
+    line.same("branches")
+    index, args = given[0], given[1:]
+    outs: list[list[Padded]] = []
+
+    def branch(bodies: Sequence[Any]) -> Callable[..., list[Any]]:
+        def run(*values: Any) -> list[Any]:
+            inner = [x._replace(value=v) for x, v in zip(args, values, strict=True)]
+            jaxprs, consts = [b.jaxpr for b in bodies], [b.consts for b in bodies]
+            outs.append(padding.inner().run(jaxprs, consts, inner))
+            return [out.value for out in outs[-1]]
+
+        return run
+
+    branches = [branch(bodies) for bodies in zip(*line.seen("branches"), strict=True)]
+    values = lax.switch(index.value, branches, *[x.value for x in args])
+    if any([x.axes for x in other] != [x.axes for x in outs[0]] for other in outs):
+        raise Unpaddable("branches whose values have other axes")
+    return [Padded(value, x.axes) for value, x in zip(values, outs[0], strict=True)]
 
 
 @_rule("scan")

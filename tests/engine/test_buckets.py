@@ -8,7 +8,7 @@ import pytest
 import dynjax as torch
 from dynjax import nn
 from dynjax.core.config import config
-from dynjax.engine import background, buckets, families
+from dynjax.engine import background, buckets
 from dynjax.engine.programs import in_background
 
 F = nn.functional
@@ -23,19 +23,22 @@ def width():
 @pytest.fixture
 def served(monkeypatch):
     """Of every graph that was new: what its data was padded to, None where it wasn't."""
-    found = []
-
-    def noting(plan, donate, trace):
-        program = asked(plan, donate, trace)
-        if len(plan.lowered.program) >= buckets._LEAST:
-            family = families.family_of(plan.lowered)
-            found.append(program and family.buckets._buckets[-1].padded)
-        return program
-
     from dynjax.engine import cold
 
-    asked = cold.padded
+    found, ran, asked, program_of = [], [], cold.padded, buckets._Bucket.program
+
+    def noting(plan, donate, trace, instead=0.0):
+        program = asked(plan, donate, trace, instead)
+        if len(plan.lowered.program) >= buckets._LEAST and (program or instead):
+            found.append(program and ran[-1])
+        return program
+
+    def running(bucket, symbols):
+        ran.append(bucket.padded)
+        return program_of(bucket, symbols)
+
     monkeypatch.setattr(cold, "padded", noting)
+    monkeypatch.setattr(buckets._Bucket, "program", running)
     return found
 
 
@@ -129,6 +132,45 @@ def test_attention_over_sequences_of_any_length(served):
     losses = work()
     assert None not in served[1:]
     np.testing.assert_allclose(losses, unpadded(work), rtol=1e-4)
+
+
+def test_a_language_model_on_texts_of_any_length(served, width):
+    """Its targets are one shorter than its data, and B * (T - 1) rows of a product."""
+
+    def work():
+        torch.manual_seed(2)
+        words, out = nn.Embedding(7, width), nn.Linear(width, 7)
+        optimizer = torch.optim.SGD([*words.parameters(), *out.parameters()], lr=0.1)
+        losses = []
+        for b, n in ((2, 5), (3, 9), (4, 7), (3, 8), (2, 6)):
+            text = torch.from_numpy(np.random.default_rng(n).integers(0, 7, (b, n)))
+            h = words(text[:, :-1])
+            h = F.scaled_dot_product_attention(h, h, h, is_causal=True)
+            targets = text[:, 1:].reshape(-1)
+            loss = F.cross_entropy(out(h).reshape(-1, 7), targets, ignore_index=3)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        return losses
+
+    losses = work()
+    assert None not in served[2:]
+    np.testing.assert_allclose(losses, unpadded(work), rtol=1e-4)
+
+
+def test_layers_that_run_as_a_loop_and_statistics_of_a_batch(served, width):
+    def work():
+        torch.manual_seed(2)
+        layers = [m for _ in range(9) for m in (nn.Linear(width, width), nn.Tanh())]
+        net = nn.Sequential(*layers, norm := nn.BatchNorm1d(width))
+        shapes = [(n, width) for n in (5, 9, 7, 4)]
+        return trained(net, shapes, lambda y: y.pow(3).mean()), norm.running_var.numpy()
+
+    (losses, variance), (expected, expected_variance) = work(), unpadded(work)
+    assert None not in served[1:]
+    np.testing.assert_allclose(losses, expected, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(variance, expected_variance, rtol=1e-5)
 
 
 def test_results_are_as_long_as_the_data(served, width):
@@ -291,7 +333,8 @@ def test_what_a_program_consumes_is_gone_and_what_it_must_not_is_there(width):
 
 
 @pytest.mark.parametrize(
-    ("n", "size"), [(1, 8), (8, 8), (9, 12), (12, 12), (13, 16), (17, 24), (25, 32), (33, 48)]
+    ("n", "size"),
+    [(1, 2), (3, 3), (5, 6), (8, 8), (9, 12), (12, 12), (13, 16), (17, 24), (25, 32), (33, 48)],
 )
 def test_sizes_are_rounded_up(n, size):
     assert buckets._rounded(n) == size

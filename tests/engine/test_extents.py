@@ -46,6 +46,8 @@ def test_what_is_no_function_of_the_symbols(seen):
         ((2.5, 4.5, 6.0), 10.0),
         ((3 / 4, 3 / 8, 3 / 11), 3 / 19),
         ((1 / 20, 1 / 27, 1 / 96), 1 / 140),
+        ((16, 24, 88), 133),  # (n - 1) m
+        ((10 / 9, 18 / 17, 24 / 23), 40 / 39),
     ],
 )
 def test_numbers_made_of_sizes(seen, value):
@@ -66,9 +68,16 @@ def test_half_of_a_size_is_not_one_that_is_a_little_less():
         Samples([(5, 7)]).axis(halves)
 
 
+def test_sizes_that_go_with_a_symbol_are_no_symbols():
+    samples, places, axes = symbols_of([[(5, 4), (10,), (3,)], [(9, 8), (18,), (2,)]])
+    assert samples.symbols == ((5, 9), (3, 2))
+    assert places == [(0, 0), (2, 0)]
+    assert axes == [((Size(0),), (Size(0, -1),)), ((2, Size(0)),), ((Size(1),),)]
+
+
 def test_symbols_are_sizes_that_vary_together():
-    samples, places, axes = symbols_of([[(2, 5), (5, 3), ()], [(4, 9), (9, 3), ()]])
-    assert samples.symbols == ((2, 4), (5, 9))
+    samples, places, axes = symbols_of([[(2, 15), (15, 3), ()], [(4, 9), (9, 3), ()]])
+    assert samples.symbols == ((2, 4), (15, 9))
     assert places == [(0, 0), (0, 1)]
     assert axes == [((Size(0),), (Size(1),)), ((Size(1),), (3,)), ()]
 

@@ -7,9 +7,8 @@ import pytest
 from jax import lax
 
 from dynjax.engine import padding_gathers, padding_rules  # noqa: F401 (they declare rules)
-from dynjax.engine.buckets import _cut, _padded
-from dynjax.engine.extents import Unpaddable, symbols_of, value_of
-from dynjax.engine.padding import Padded, Padding
+from dynjax.engine.extents import Unpaddable, symbols_of
+from dynjax.engine.padding import Padded, Padding, narrowed, widened
 
 N, M = "n", "m"
 SAMPLES = [{N: 5, M: 4}, {N: 9, M: 7}, {N: 8, M: 3}]
@@ -55,15 +54,15 @@ def padded_function(fn, specs, samples=SAMPLES, wide=WIDE):
 
     def run(*given, junk=0):
         symbols = tuple([given[k].shape[d] for k, d in places])
-        wide = [tuple([value_of(a, first) for a in each]) for each in leaves]
         filled = []
-        for array, shape in zip(given, wide, strict=True):
-            full = _padded(array, shape)
-            inside = np.zeros(shape, bool)
-            inside[tuple(map(slice, array.shape))] = True
+        for array, each in zip(given, leaves, strict=True):
+            inside = widened(np.ones(array.shape, bool), each, first, symbols)
+            full = widened(array, each, first, symbols)
             filled.append(np.where(inside, full, np.asarray(junk, array.dtype)))
         results = jitted(np.array(symbols, np.int64), *filled)
-        return [_cut(np.asarray(r), a, first, symbols) for r, a in zip(results, axes, strict=True)]
+        return [
+            narrowed(np.asarray(r), a, first, symbols) for r, a in zip(results, axes, strict=True)
+        ]
 
     return run
 
@@ -158,6 +157,7 @@ def test_shapes():
     check(lambda x: x.transpose(1, 0, 2).reshape(x.shape[1], -1), (2, N, 3))
     check(lambda x: x.reshape(-1).sum() + jnp.ones(x.size).sum(), (M, N))
     check(lambda x: x.reshape(2, -1, 3).mean(0), (2, N, 3))
+    check(lambda x: lax.reshape(x, (3, 2 * x.shape[1]), (2, 0, 1)).cumsum(0), (2, N, 3))
     check(lambda x: (x[:, None] * jnp.ones((1, 4, 1)), jnp.broadcast_to(x[0], x.shape)), X)
 
 
@@ -172,6 +172,7 @@ def test_slices():
 def test_joining():
     check(lambda x, y: jnp.concatenate([x, y], 1), (N, 3), (N, 2))
     check(lambda x, y: jnp.concatenate([y, x, y]).cumsum(0), (N, 3), (2, 3))
+    check(lambda x: jnp.tile(x, (2, 3)).reshape(2, -1, 9).sum(0), X)
     check(gradient(lambda x, y: jnp.concatenate([y, x, y]).cumsum(0)), (N, 3), (2, 3))
     check(lambda x, y: jnp.concatenate([x, x * 2]).reshape(2, -1, 3) + y, (N, 3), (N, 3))
     check(gradient(lambda x: jnp.concatenate([x, x * 2]) ** 2), (N, 3))
@@ -225,6 +226,26 @@ def test_loops():
     check(lambda x: lax.scan(lambda h, x: (h + x.sum(), h), jnp.zeros(()), x), (N, M))
 
 
+def test_branches():
+    def fn(x):
+        return lax.cond(x.sum() > 0, lambda x: jnp.cumsum(x, 0), lambda x: x.sum(0) + x, x)
+
+    check(fn, X)
+
+
+def test_convolutions_along_what_varies():
+    def conv(x, w, pad=((1, 2),)):
+        return lax.conv_general_dilated(x, w, (1,), pad, rhs_dilation=(2,))
+
+    check(conv, (2, 3, N), (4, 3, 2), uses=USES[:3])
+    check(gradient(conv), (2, 3, N), (4, 3, 2), uses=USES[:3])
+
+    def plain(w, x):
+        return lax.conv_general_dilated(x, w, (1,), ((1, 1),))
+
+    check(gradient(plain), (4, 3, 3), (M, 3, N), uses=USES[:3])
+
+
 def test_convolutions_of_many():
     def conv(x, w):
         return lax.conv_general_dilated(x, w, (1, 1), "SAME")
@@ -239,6 +260,7 @@ def test_convolutions_of_many():
 def test_counting_goes_by_what_is_not_padded():
     check(lambda x: x + jnp.arange(x.size).reshape(x.shape), (2, N, 3))
     check(lambda x: jnp.arange(x.shape[0]) * x.sum(1), (N, 3))
+    check(lambda x: jnp.where(jnp.eye(2 * len(x)) > 0, 0, jnp.concatenate([x, x])[:, None]), (N,))
 
 
 def test_calls_are_written_out():
