@@ -159,7 +159,9 @@ def test_a_language_model_on_texts_of_any_length(served, width):
     np.testing.assert_allclose(losses, unpadded(work), rtol=1e-4)
 
 
-def test_layers_that_run_as_a_loop_and_statistics_of_a_batch(served, width):
+def test_layers_that_run_as_a_loop_and_statistics_of_a_batch(served, width, monkeypatch):
+    monkeypatch.setattr(buckets, "_COMPILE", 0.0)  # it always pays
+
     def work():
         torch.manual_seed(2)
         layers = [m for _ in range(9) for m in (nn.Linear(width, width), nn.Tanh())]
@@ -264,6 +266,12 @@ def test_no_rows_at_all():
 
     for ours, theirs in zip(work(), unpadded(work), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+def test_where_running_otherwise_costs_little_nothing_is_compiled_until_it_has_paid(served, width):
+    layers = [m for _ in range(9) for m in (nn.Linear(width, width), nn.Tanh())]
+    trained(nn.Sequential(*layers), [(n, width) for n in (5, 9, 7)])
+    assert set(served) == {None}  # its repetitions run as calls
 
 
 def test_where_padding_is_off_nothing_is_padded(served, monkeypatch, width):
