@@ -42,6 +42,7 @@ _FAILURES = 2  # attempts to make it one program of padded data
 _PROGRAMS = 16  # of a family
 _MORE = 2.5  # times as much may be computed as there is, ...
 _FREE = 1 << 16  # ... and as many elements more anyway
+_WHOLE = 4  # times the elements of forward is what backward and masks make of it
 _COMPILE = 8e-3  # seconds a kernel that compiling a program takes
 
 
@@ -208,7 +209,7 @@ class _Bucket:
         self.run = self._compiled(quick_options(0) if config.background else None)
         self.seconds = time.perf_counter() - began
         self.runs = 0
-        self._often = often(plan.lowered.size, common.elements(padded))
+        self._often = often(plan.lowered.size, _WHOLE * common.elements(padded))
 
     def _compiled(self, options: dict[str, Any] | None) -> Callable[..., list]:
         jitted = jax.jit(
