@@ -33,7 +33,8 @@ settings.load_profile(
 def nothing_learnt_of_graphs():
     """Whether the graphs of other tests came again is nothing that a test should depend on: sums
     are rounded otherwise where a graph runs as calls of its parts."""
-    from dynjax.engine import cold, families, quick
+    from dynjax.engine import cold, quick
+    from dynjax.engine.padding import families
 
     for learnt in (cold._wholes, quick.lately):
         learnt.clear()

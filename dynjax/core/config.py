@@ -27,7 +27,7 @@ class Config:
             loop's next iterations with the read of a value, see `engine.ahead`; what a Module's
             call under `no_grad` runs, as it begins, see `engine.early`.
         padding: whether graphs that differ in nothing but the shapes of their data share programs
-            on padded data, see `engine.buckets`.
+            on padded data, see `engine.padding`.
         cache_dir: a private directory where compiled programs persist from process to process;
             None asks the environment variable DYNJAX_CACHE_DIR, "" keeps nothing.
         cache_bytes: what that directory may hold (the oldest goes).

@@ -26,11 +26,11 @@ from ..core.devices import jax_default
 from . import explain
 from .background import compile_for, compile_plan, improve
 from .batch import GAIN, Batched, NotWorthIt
-from .buckets import padded
 from .executor import POLICIES, Plan, compile_whole, flush, interpret
 from .fusion import Fused, NotOfAnyLength
 from .looped import Looped, LoopUse
 from .lower import Lowered
+from .padding.buckets import padded
 from .parts import Dictionary, Part, Parted
 from .programs import Program, first_run, in_background, programs, quick_options
 from .quick import SHORT, in_vain, lately, little, quickly

@@ -20,8 +20,8 @@ from ..core.devices import jax_default
 from .background import compile_plan, often
 from .batch import LARGEST
 from .executor import Plan, body_of, compile_whole
-from .families import family_of, shapes_of
 from .lower import Lowered, Op
+from .padding.families import family_of, shapes_of
 from .programs import Program, in_background, programs, quick_options
 from .trace import Trace
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from jax import lax
 
-from dynjax.engine import padding_gathers, padding_rules  # noqa: F401 (they declare rules)
-from dynjax.engine.extents import Unpaddable, symbols_of
-from dynjax.engine.padding import Padded, Padding, narrowed, widened
+from dynjax.engine.padding.extents import Unpaddable, symbols_of
+from dynjax.engine.padding.host import narrowed, widened
+from dynjax.engine.padding.walk import Padded, Padding
 
 N, M = "n", "m"
 SAMPLES = [{N: 5, M: 4}, {N: 9, M: 7}, {N: 8, M: 3}]
@@ -194,6 +194,13 @@ def test_rows_by_index():
     check(gradient(lambda x, i: x[i]), (N, 3), ((M,), N))
     check(lambda x, i: jnp.take_along_axis(x, i[:, None], 1), (N, 6), ((N,), 6))
     check(gradient(lambda x, i: jnp.take_along_axis(x, i[:, None], 1)), (N, 6), ((N,), 6))
+
+
+def test_a_guess_gives_way():
+    # Which factor of 2 n equal elements comes first, only what they meet tells.
+    check(lambda x: jnp.concatenate([x, x]).T @ jnp.ones((2 * len(x), 3)), (N, 4))
+    check(lambda x: x.reshape(-1, 4).T @ jnp.ones((2 * len(x), 3)), (N, 2, 4))
+    check(lambda x: jnp.ones((2 * len(x), 3)).at[:, 0].set(x.reshape(-1)), (N, 2))
 
 
 def test_rows_put_by_index():

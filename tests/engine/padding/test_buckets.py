@@ -8,7 +8,8 @@ import pytest
 import dynjax as torch
 from dynjax import nn
 from dynjax.core.config import config
-from dynjax.engine import background, buckets
+from dynjax.engine import background
+from dynjax.engine.padding import buckets
 from dynjax.engine.programs import in_background
 
 F = nn.functional

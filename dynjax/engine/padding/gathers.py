@@ -1,4 +1,4 @@
-"""Gathers and scatters on padded arrays (see `padding`)."""
+"""Gathers and scatters on padded arrays."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from .extents import Axis, Unpaddable, axis_from, varies
-from .padding import Lined, Padded, Padding, bound, rules
+from .walk import Lined, Padded, Padding, bound, rule
 
 _MODE = lax.GatherScatterMode
 
@@ -61,6 +61,7 @@ def _paired(x: Padded, dims: Sequence[int], indices: Padded, others: Sequence[in
             raise Unpaddable(f"{x.axes[d]} gone through with {indices.axes[e]}")
 
 
+@rule("gather")
 def _gather(padding: Padding, line: Lined, given: list[Padded]) -> list[Padded]:
     line.same("slice_sizes")
     x, indices = given
@@ -83,12 +84,16 @@ def _gather(padding: Padding, line: Lined, given: list[Padded]) -> list[Padded]:
     places = _indices(padding, indices, x.axes, targets, whole, line.params["mode"])
     (value,) = bound(line, [x.value, places], slice_sizes=padding.shape(pieces))
     inner = iter([piece for d, piece in enumerate(pieces) if d not in gone])
-    outer = iter(indices.axes[:-1])
+    through = list(indices.axes[:-1])
+    for d, e in zip(batching, numbers.start_indices_batching_dims, strict=True):
+        through[e] = x.axes[d] if e in indices.even else through[e]
+    outer = iter(through)
     rank = len(line.shape())
     axes = [next(inner) if d in numbers.offset_dims else next(outer) for d in range(rank)]
     return [Padded(value, tuple(axes))]
 
 
+@rule("scatter", "scatter-add", "scatter-mul", "scatter-min", "scatter-max", "scatter_sub")
 def _scatter(padding: Padding, line: Lined, given: list[Padded]) -> list[Padded]:
     line.same("update_jaxpr", "update_consts")
     x, indices, updates = given
@@ -97,7 +102,9 @@ def _scatter(padding: Padding, line: Lined, given: list[Padded]) -> list[Padded]
     _paired(x, batching, indices, numbers.scatter_indices_batching_dims)
     gone = {*numbers.inserted_window_dims, *batching}
     window = [d for d in range(len(x.axes)) if d not in gone]
-    whole = [False] * len(x.axes)
+    whole, axes = [False] * len(x.axes), list(x.axes)
+    for d, e in zip(batching, numbers.scatter_indices_batching_dims, strict=True):
+        axes[d] = indices.axes[e] if d in x.even else axes[d]
     for d, e in zip(window, numbers.update_window_dims, strict=True):
         part = updates.axes[e]
         whole[d] = part == x.axes[d] or d in x.even or e in updates.even
@@ -105,6 +112,7 @@ def _scatter(padding: Padding, line: Lined, given: list[Padded]) -> list[Padded]
             raise Unpaddable("pieces of an axis that varies")
         if whole[d] and padding.size(part) != padding.size(x.axes[d]):
             raise Unpaddable("pieces of another size")
+        axes[d] = part if d in x.even else axes[d]
     outer = [e for e in range(len(updates.axes)) if e not in numbers.update_window_dims]
     _paired(updates, outer, indices, range(len(outer)))
     targets, mode = numbers.scatter_dims_to_operand_dims, line.params["mode"]
@@ -129,9 +137,4 @@ def _scatter(padding: Padding, line: Lined, given: list[Padded]) -> list[Padded]
         places = jnp.where(mask, places, outside)
         changed = {"mode": _MODE.FILL_OR_DROP, "unique_indices": False, "indices_are_sorted": False}
     (value,) = bound(line, [x.value, places, updates.value], **changed)
-    return [Padded(value, x.axes)]
-
-
-rules["gather"] = _gather
-for _name in ("scatter", "scatter-add", "scatter-mul", "scatter-min", "scatter-max", "scatter_sub"):
-    rules[_name] = _scatter
+    return [Padded(value, tuple(axes))]

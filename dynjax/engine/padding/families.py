@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from typing import Any
 
-from .lower import Lowered
+from ..lower import Lowered
 
 _MOST = 64
 _families: OrderedDict[int, Family] = OrderedDict()

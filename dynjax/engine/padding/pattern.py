@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..kernel import is_var
 from .extents import Samples, Unpaddable
-from .kernel import is_var
 
 _NEAR = 1e-6  # of a number that is a function of sizes, in single precision
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynjax.engine.extents import Samples, Size, Unpaddable, axis_from, symbols_of, value_of
+from dynjax.engine.padding.extents import Samples, Size, Unpaddable, axis_from, symbols_of, value_of
 
 SAMPLES = Samples([(5, 9, 12), (4, 3, 8)])  # two symbols in three samples
 N, M = Size(0), Size(1)

@@ -4,8 +4,9 @@ Several samples of a computation, traced for data of other shapes, are equations
 nothing but sizes. Walking through them in line, every equation is written down once more for padded
 arrays, with the sizes that its samples have in common as run-time numbers; where it adds up or
 compares along what is padded, what is beyond the data is masked first. What lies there is anything,
-and never reaches a result. Rules say for each primitive how (`padding_rules`): what has none, or
-doesn't fit its rule, is `Unpaddable`, and the computation stays as it is.
+and never reaches a result. Rules, which the files beside this one declare, say how for each
+primitive: what has none, or doesn't fit its rule, is `Unpaddable`, and the computation stays as it
+is.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from ..kernel import is_var
 from .extents import Axis, Samples, Size, Unpaddable, axis_from, value_of, varies
-from .kernel import is_var
 from .pattern import body_of
 
 
@@ -91,6 +92,18 @@ def _equal(a: Any, b: Any) -> bool:
 
 Rule = Callable[["Padding", Lined, list[Any]], list[Any]]
 rules: dict[str, Rule] = {}
+
+
+def rule(*names: str) -> Callable[[Rule], Rule]:
+    """Declares the rule of primitives."""
+
+    def declare(fn: Rule) -> Rule:
+        rules.update(dict.fromkeys(names, fn))
+        return fn
+
+    return declare
+
+
 _TAKE_COUNTED = ("reshape", "convert_element_type")
 
 
@@ -291,27 +304,6 @@ class Padding:
             raise Unpaddable("constants that differ")
         plain = [np.asarray(v).item() for v in values]
         return Padded(self.number(plain, dtype), ())
-
-
-def widened(
-    array: np.ndarray, axes: Sequence[Axis], padded: Sequence[int], symbols: Sequence[int]
-) -> np.ndarray:
-    """An array of these axes, padded with zeros."""
-    factors = [factor for axis in axes for factor in axis]
-    wide = np.zeros([value_of((f,), padded) for f in factors], array.dtype)
-    sizes = [value_of((f,), symbols) for f in factors]
-    wide[tuple(map(slice, sizes))] = array.reshape(sizes)
-    return wide.reshape([value_of(axis, padded) for axis in axes])
-
-
-def narrowed(
-    array: np.ndarray, axes: Sequence[Axis], padded: Sequence[int], symbols: Sequence[int]
-) -> np.ndarray:
-    """The data of an array that is padded."""
-    factors = [factor for axis in axes for factor in axis]
-    array = array.reshape([value_of((f,), padded) for f in factors])
-    array = array[tuple([slice(value_of((f,), symbols)) for f in factors])]
-    return np.ascontiguousarray(array).reshape([value_of(axis, symbols) for axis in axes])
 
 
 def constant(value: Any) -> Padded:
