@@ -46,17 +46,17 @@ def compile_plan(program: Program, plan: Plan) -> None:
     with jax.enable_x64(True), cache.persisting():
         program.run = program.run.lower(*given).compile()
         if _harmless(plan.whole):
-            linked(program, given)
+            linked(program.run, given)
     program.seconds = time.perf_counter() - began
 
 
-def linked(program: Program, given: Sequence[Any]) -> None:
+def linked(run: Callable[..., Any], given: Sequence[Any]) -> None:
     """Run a program on zeros: XLA links what it compiled for a CPU when that first runs, which
     takes as long as some twenty runs and would keep somebody waiting."""
     if jax_default().type != "cpu" or sum(prod(a.shape) * a.dtype.itemsize for a in given) > _ZEROS:
         return
     with contextlib.suppress(Exception):  # it will fail again, where it is known for whom
-        jax.block_until_ready(program.run(*[np.zeros(a.shape, a.dtype) for a in given]))
+        jax.block_until_ready(run(*[np.zeros(a.shape, a.dtype) for a in given]))
 
 
 _ZEROS = 1 << 27  # bytes

@@ -409,6 +409,8 @@ def call(
     # Donated inputs are gone once it runs, so a Ctrl-C must not come between running and
     # committing: the call is made from C, where no signal is handled, straight into a list.
     sink: list[Any] = []
+    if program.widen is not None:
+        arrays = program.widen(arrays)
     early = state.early
     try:
         if early is None or (found := early.results_of(program, arrays)) is None:
@@ -418,7 +420,28 @@ def call(
             sink.append(found)
     finally:
         if sink:
-            _commit(live, sink[0], *prepared)
+            if program.narrow is None:
+                _commit(live, sink[0], *prepared)
+            else:
+                _commit_narrowed(program.narrow, live, sink[0], prepared)
+
+
+def _commit_narrowed(
+    narrow: Callable[[Sequence[Any]], Sequence[Any]],
+    live: list[Value],
+    outs: Sequence[Any],
+    prepared: tuple,
+) -> None:
+    """Put what is meant of results in place. That waits for them, so that a Ctrl-C is likely to
+    come meanwhile: then it is done once more, before that goes on."""
+    interrupt = None
+    try:
+        results = narrow(outs)
+    except KeyboardInterrupt as pressed:
+        interrupt, results = pressed, narrow(outs)
+    _commit(live, results, *prepared)
+    if interrupt is not None:
+        raise interrupt
 
 
 def numbers_of(lowered: Lowered, packed: Sequence[Any]) -> tuple[Any, Any]:

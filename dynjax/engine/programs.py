@@ -30,9 +30,13 @@ class Program:
         joined: whether small results leave joined, as the plan says.
         jitted: until it has run, what to compile should that be done ahead (see `compile_ahead`).
         ahead: seconds that this took.
+        widen, narrow: what makes of arrays those that it takes, and of its results those that are
+            meant; None where they are the same.
     """
 
-    __slots__ = ("run", "donate", "seconds", "left", "joined", "jitted", "ahead")
+    __slots__ = (
+        "run", "donate", "seconds", "left", "joined", "jitted", "ahead", "widen", "narrow",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -46,6 +50,8 @@ class Program:
         self.left, self.joined = left, joined
         self.jitted: Any = None
         self.ahead = 0.0
+        self.widen: Callable[[list[Any]], list[Any]] | None = None
+        self.narrow: Callable[[Sequence[Any]], Sequence[Any]] | None = None
 
 
 class ProgramCache:

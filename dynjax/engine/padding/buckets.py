@@ -21,7 +21,7 @@ import numpy as np
 from ...core.config import config
 from ...core.devices import jax_default
 from .. import cache, explain
-from ..background import given_of, often
+from ..background import given_of, linked, often
 from ..executor import Plan
 from ..lower import Lowered
 from ..programs import Program, in_background, programs, quick_options
@@ -75,7 +75,9 @@ class _Bucket:
             compiler_options=options,
         )  # fmt: skip
         with jax.enable_x64(True), cache.persisting():
-            return jitted.lower(*self._given).compile()
+            jitted.lower(*self._given).compile()
+            linked(jitted, self._given)
+        return jitted
 
     def _improve(self) -> None:
         self.run = self._compiled(None)
@@ -85,21 +87,27 @@ class _Bucket:
         real, padded = np.array(symbols, np.int64), self.padded
         wide = [(k, axes) for k, axes in enumerate(self.common.leaves) if any(map(varies, axes))]
         cut = [(k, axes) for k, axes in enumerate(self.axes) if any(map(varies, axes))]
+        program = Program(self.run, self.donate, 0.0, joined=False)
 
-        def run(*args: Any) -> Sequence[Any]:
-            given = list(args)
-            for k, axes in wide:
-                given[k] = widened(np.asarray(args[k]), axes, padded, symbols)
-            results = list(self.run(real, *given))
-            data = [narrowed(np.asarray(results[k]), axes, padded, symbols) for k, axes in cut]
-            for (k, _), array in zip(cut, jax.device_put(data), strict=True):
-                results[k] = array
+        def widen(arrays: list[Any]) -> list[Any]:
             self.runs += 1
             if self.runs == self._often and config.background:
                 in_background(self._improve)
-            return results
+            program.run = self.run
+            given = list(arrays)
+            for k, axes in wide:
+                given[k] = widened(np.asarray(arrays[k]), axes, padded, symbols)
+            return [real, *given]
 
-        return Program(run, self.donate, 0.0, joined=False)
+        def narrow(results: Sequence[Any]) -> Sequence[Any]:
+            found = list(results)
+            data = [narrowed(np.asarray(results[k]), axes, padded, symbols) for k, axes in cut]
+            for (k, _), array in zip(cut, jax.device_put(data), strict=True):
+                found[k] = array
+            return found
+
+        program.widen, program.narrow = widen, narrow if cut else None
+        return program
 
 
 class _Group:

@@ -77,8 +77,8 @@ def trained(net, shapes, loss_of=lambda y: y.square().mean()):
 
 
 def unpadded(work):
-    """What some work gives operation by operation."""
-    before, config.policy = config.policy, "interpret"
+    """What some work gives where each graph is a program of its own."""
+    before, config.policy = config.policy, "compile"
     try:
         return work()
     finally:
@@ -192,6 +192,36 @@ def test_results_are_as_long_as_the_data(served, width):
     for ours, theirs in zip(found, unpadded(work), strict=True):
         assert ours.shape == theirs.shape
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_an_interrupted_step_is_finished_first(served, width, monkeypatch):
+    """What the program consumed is gone: its results must be there, whenever Ctrl-C comes."""
+    net = Net(width)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    narrowed, calls = buckets.narrowed, []
+
+    def interrupted(*args):
+        calls.append(args)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return narrowed(*args)
+
+    def step(n):
+        y = net(torch.from_numpy(data(n, 3)))
+        optimizer.zero_grad()
+        y.square().mean().backward()
+        optimizer.step()
+        return y
+
+    for n in (5, 9, 7):
+        step(n)
+    before = net.first.weight.detach().numpy().copy()
+    monkeypatch.setattr(buckets, "narrowed", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        step(6)
+    assert served[-1] is not None and len(calls) > 1
+    assert not np.array_equal(net.first.weight.detach().numpy(), before)
+    assert step(8).shape == (8, 4)
 
 
 def test_dropout_is_the_same_padded_or_not(served):
