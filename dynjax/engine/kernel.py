@@ -231,8 +231,11 @@ class Kernel:
 
     def jaxpr(self) -> Any:
         """The traced function."""
+        given = *self.in_avals, *_scalars(self.numbers)
         with jax.enable_x64(True):
-            return jax.make_jaxpr(self.fn)(*self.in_avals, *_scalars(self.numbers))
+            if self.by_python:
+                return jax.make_jaxpr(self.fn)(*given)
+            return self.fn.trace(*given).jaxpr  # known since its results' shapes were inferred
 
     def __repr__(self) -> str:
         return f"<kernel {self.op}>"

@@ -13,6 +13,7 @@ from jax import lax
 
 from .checks import broadcast_shapes, in_opmath, scalar_name
 from .declare import Bool, Float, Key, Tensor, composite, op
+from .dropout import kept
 
 
 @jax.custom_jvp
@@ -106,9 +107,9 @@ def _attend(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gq
             scores = scores + attn_mask
     weights = _softmax(scores)
     if dropout_p:
-        keep = draw(1 - dropout_p, weights.shape)
-        kept = 1 / (1 - dropout_p) if dropout_p < 1 else 0.0
-        weights = jnp.where(keep, weights * kept, 0)
+        keep = draw(weights.shape, jnp.float32(1 - dropout_p))
+        scaled = 1 / (1 - dropout_p) if dropout_p < 1 else 0.0
+        weights = jnp.where(keep, weights * scaled, 0)
     return jnp.einsum("...qk,...kd->...qd", weights, value)
 
 
@@ -145,7 +146,7 @@ def _attention_dropout(
 ):
     """Attention whose weights are dropped out."""
     _check(query, key, value, attn_mask, dropout_p, is_causal, enable_gqa)
-    draw = functools.partial(jax.random.bernoulli, rng)
+    draw = functools.partial(kept, rng)
     return _attend(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa, draw)
 
 

@@ -6,6 +6,7 @@ backward program, never stored. Measured on two CPU cores for 131,072 elements: 
 elementwise arithmetic it fuses with what surrounds it.
 """
 
+import functools
 import warnings
 
 import jax
@@ -24,9 +25,24 @@ _MIX = ((16, 0x21F0AAAD), (15, 0xD35A2D97))
 
 def _mixed(x):
     """A bijection of 32-bit words in which every bit depends on every other."""
+    # In `lax`, as tracing `x ^ (x >> shift)` takes ten times as long.
     for shift, factor in _MIX:
-        x = (x ^ (x >> shift)) * jnp.uint32(factor)
-    return x ^ (x >> 15)
+        x = lax.mul(_folded(x, shift), np.uint32(factor))
+    return _folded(x, 15)
+
+
+def _folded(x, shift):
+    return lax.bitwise_xor(x, lax.shift_right_logical(x, np.uint32(shift)))
+
+
+@functools.partial(jax.jit, inline=True)  # traced once, for masks of any shape
+def _words(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Two words in which every bit depends on every bit of a key."""
+    words = jax.random.key_data(key).reshape(-1).astype(jnp.uint32)
+    one, two = jnp.uint32(0x9E3779B9), jnp.uint32(0)
+    for k in range(words.size):
+        one, two = _mixed(one ^ words[k]), _mixed(two + one + words[k])
+    return one, two
 
 
 def kept(key: jax.Array, shape: tuple[int, ...], keep: jax.Array) -> jax.Array:
@@ -40,15 +56,12 @@ def kept(key: jax.Array, shape: tuple[int, ...], keep: jax.Array) -> jax.Array:
     Returns:
         A boolean array.
     """
-    words = jax.random.key_data(key).reshape(-1).astype(jnp.uint32)
-    one, two = jnp.uint32(0x9E3779B9), jnp.uint32(0)
-    for k in range(words.size):
-        one, two = _mixed(one ^ words[k]), _mixed(two + one + words[k])
+    one, two = _words(key)
     position = lax.iota(jnp.uint32, int(np.prod(shape, dtype=np.int64))).reshape(shape)
     # Adding the second word half-way keeps the masks of two keys from being shifts of each other.
-    noise = _mixed(_mixed(position ^ one) + two)
+    noise = _mixed(lax.add(_mixed(lax.bitwise_xor(position, one)), two))
     limit = jnp.round(keep.astype(jnp.float32) * (1 << 24)).astype(jnp.uint32)
-    return (noise >> 8) < limit
+    return lax.lt(lax.shift_right_logical(noise, np.uint32(8)), limit)
 
 
 def _masks(input, p, features, key):

@@ -13,7 +13,7 @@ from dynjax.core.config import config
 from dynjax.engine import background, cold
 from dynjax.engine.lower import lower
 from dynjax.engine.parts import Dictionary, Parted, recurring
-from dynjax.engine.programs import Program, in_background
+from dynjax.engine.programs import in_background
 from dynjax.engine.trace import state
 from dynjax.interop.jax import from_function
 
@@ -209,7 +209,7 @@ def test_what_is_compiled_in_the_background_runs_there_on_zeros_but_for_users_fu
         jax.debug.callback(lambda value: ran.append(float(value)), x[0])
         return x * 2
 
-    monkeypatch.setattr(background, "linked", lambda program, given: linked.append(given))
+    monkeypatch.setattr(background, "linked", lambda run, given: linked.append(given))
     function = from_function(noting) if users else lambda x: x * 2
     start = dynjax.full((3,), 1.0 if users else 1.5)
     for _ in range(5):
@@ -227,9 +227,9 @@ def test_what_is_compiled_in_the_background_runs_there_on_zeros_but_for_users_fu
 def test_linking_takes_zeros_of_the_arguments_kinds_and_forgives():
     taken = []
     given = [jax.ShapeDtypeStruct((2, 3), np.float32), jax.ShapeDtypeStruct((), np.int64)]
-    background.linked(Program(lambda *args: taken.extend(args) or jax.numpy.ones(2)), given)
+    background.linked(lambda *args: taken.extend(args) or jax.numpy.ones(2), given)
     assert [(a.shape, a.dtype, a.sum()) for a in taken] == [
         ((2, 3), np.float32, 0),
         ((), np.int64, 0),
     ]
-    background.linked(Program(lambda *args: 1 / 0), given)
+    background.linked(lambda *args: 1 / 0, given)

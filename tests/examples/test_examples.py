@@ -151,6 +151,13 @@ def test_random_depth_learns_at_every_depth():
     assert max(errors) < 0.2  # 0.64 for always answering 0
 
 
+def test_any_length_learns_with_few_programs():
+    output, _ = run("any_length", "--steps", "40")
+    assert losses(output)[-1] < losses(output)[0]
+    assert int(re.search(r"(\d+) shapes", output)[1]) > 30
+    assert output.count(" ms: ") <= 8
+
+
 def test_adaptive_depth_learns_and_its_depth_varies():
     output, _ = run("adaptive_depth")
     accuracy, depth = re.search(r"accuracy ([\d.]+)% at depth (\d+)", output).groups()

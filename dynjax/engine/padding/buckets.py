@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from itertools import zip_longest
 from typing import Any
@@ -31,14 +32,16 @@ from .families import family_of, shapes_of
 from .graphs import Common, Sample
 from .host import narrowed, widened
 
-_LEAST, _MOST = 6, 1024  # operations that a graph has, for this
+_LEAST, _MOST = 2, 1024  # operations that a graph has, for this
 _KEPT = 6  # graphs of a family that are kept
 _APART = 2  # how far sizes have to be from each other for two graphs to tell of a family
 _GROUPS = 8  # in how many ways a family's graphs may be computed
 _FAILURES = 2  # attempts to make it one program of padded data
 _PROGRAMS = 16  # of a family
-_MORE = 2.5  # times as much may be computed as there is, ...
+_MORE = 2.5  # times as much is computed as there is, without counting as a waste, ...
+_MOST_MORE = 16.0  # ... and until what is wasted has cost as much as compiling a program, ...
 _FREE = 1 << 16  # ... and as many elements more anyway
+_ELEMENT = 1e-8  # seconds that an element of forward takes, its backward included
 _WHOLE = 4  # times the elements of forward is what backward and masks make of it
 _COMPILE = 8e-3  # seconds a kernel that compiling a program takes
 
@@ -82,8 +85,8 @@ class _Bucket:
     def _improve(self) -> None:
         self.run = self._compiled(None)
 
-    def program(self, symbols: tuple[int, ...]) -> Program:
-        """What runs it for data of some sizes."""
+    def program(self, symbols: tuple[int, ...], outgrown: Callable[[], bool]) -> Program:
+        """What runs it for data of some sizes, until they have outgrown it."""
         real, padded = np.array(symbols, np.int64), self.padded
         wide = [(k, axes) for k, axes in enumerate(self.common.leaves) if any(map(varies, axes))]
         cut = [(k, axes) for k, axes in enumerate(self.axes) if any(map(varies, axes))]
@@ -94,6 +97,8 @@ class _Bucket:
             if self.runs == self._often and config.background:
                 in_background(self._improve)
             program.run = self.run
+            if outgrown():
+                program.left = 0
             given = list(arrays)
             for k, axes in wide:
                 given[k] = widened(np.asarray(arrays[k]), axes, padded, symbols)
@@ -102,7 +107,9 @@ class _Bucket:
         def narrow(results: Sequence[Any]) -> Sequence[Any]:
             found = list(results)
             data = [narrowed(np.asarray(results[k]), axes, padded, symbols) for k, axes in cut]
-            for (k, _), array in zip(cut, jax.device_put(data), strict=True):
+            with jax.enable_x64(True):
+                sent = jax.device_put(data)
+            for (k, _), array in zip(cut, sent, strict=True):
                 found[k] = array
             return found
 
@@ -118,23 +125,43 @@ class _Group:
         self._common: Common | None = None
         self._buckets: list[_Bucket] = []
         self._spent = 0.0
+        self._wasted: defaultdict[tuple[int, ...], float] = defaultdict(float)
 
     def find(
-        self, sample: Sample, plan: Plan, donate: tuple[int, ...], instead: float
-    ) -> tuple[_Bucket, tuple[int, ...]] | None:
+        self,
+        sample: Sample,
+        plan: Plan,
+        donate: tuple[int, ...],
+        trace: Trace,
+        instead: float,
+    ) -> Program | None:
         """As `Buckets.find`."""
         symbols = self._symbols(sample)
         if symbols is None:
             return None
-        kept = self._common.usable(donate)
+        kept, cost = self._common.usable(donate), _COMPILE * plan.lowered.size
         bucket = self._ready(symbols, kept)
+        tight = tuple(map(_rounded, symbols))
         if bucket is None:
             # Once running otherwise has cost as much, it is compiled (the ski-rental rule).
             self._spent += instead
-            if self._spent < _COMPILE * plan.lowered.size:
+            if self._spent < cost:
                 return None
-            bucket, self._spent = self._made(symbols, plan, kept), 0.0
-        return bucket, symbols
+            bucket, self._spent = self._made(self._wide(symbols, kept), plan, kept, trace), 0.0
+        elif self._wasted[tight] >= cost:
+            bucket = self._made(tight, plan, kept, trace)
+        elements = self._common.elements
+        extra = _ELEMENT * (elements(bucket.padded) - elements(symbols))
+        fine = bucket.padded == tight or elements(bucket.padded) <= self._most(symbols)
+
+        def outgrown() -> bool:
+            """Whether what is padded has cost what a program of fewer would."""
+            if fine:
+                return False
+            self._wasted[tight] += extra
+            return self._wasted[tight] >= cost
+
+        return bucket.program(symbols, outgrown)
 
     def add(self, sample: Sample) -> None:
         """Learn from a graph."""
@@ -161,7 +188,7 @@ class _Group:
         return max(_MORE * n, n + _FREE)
 
     def _ready(self, symbols: tuple[int, ...], donate: tuple[int, ...]) -> _Bucket | None:
-        """The narrowest program that fits, if it isn't much too wide."""
+        """The narrowest program that fits, if it isn't far too wide."""
         fits = [
             bucket
             for bucket in self._buckets
@@ -171,23 +198,33 @@ class _Group:
         if not fits:
             return None
         best = min(fits, key=lambda bucket: self._common.elements(bucket.padded))
-        near = best.padded == tuple(map(_rounded, symbols))
-        fine = near or self._common.elements(best.padded) <= self._most(symbols)
-        return best if fine else None
+        return best if self._bearable(best.padded, symbols) else None
 
-    def _made(self, symbols: tuple[int, ...], plan: Plan, donate: tuple[int, ...]) -> _Bucket:
-        # One that fits what came before too, and something more, where that costs little.
+    def _bearable(self, padded: tuple[int, ...], symbols: tuple[int, ...]) -> bool:
+        n = self._common.elements(symbols)
+        return self._common.elements(padded) <= max(_MOST_MORE * n, n + _FREE)
+
+    def _wide(self, symbols: tuple[int, ...], donate: tuple[int, ...]) -> tuple[int, ...]:
+        """Sizes that fit what came before too, and something more where that costs little."""
         come = tuple(map(_rounded, self._common.most(symbols)))
         known = [bucket.padded for bucket in self._buckets if bucket.donate == donate]
         widest = tuple(map(max, zip(come, *known, strict=True)))
-        more = tuple([_rounded(n + 1) for n in widest]) if len(widest) > 1 else widest
-        padded, most = tuple(map(_rounded, symbols)), self._most(symbols)
-        for wide in (more, widest, come):
-            if self._common.elements(wide) <= most:
-                padded = wide
-                break
+        more = tuple([_rounded(n + 1) for n in widest])
+        if len(more) > 1 and self._common.elements(more) <= self._most(symbols):
+            return more
+        return next(
+            (wide for wide in (widest, come) if self._bearable(wide, symbols)),
+            tuple(map(_rounded, symbols)),
+        )
+
+    def _made(
+        self, padded: tuple[int, ...], plan: Plan, donate: tuple[int, ...], trace: Trace
+    ) -> _Bucket:
         bucket = _Bucket(self._common, padded, plan, donate)
         self._buckets = [*self._buckets[1 - _PROGRAMS :], bucket]
+        cause = f"data of shapes that vary, padded to {', '.join(map(str, padded))}"
+        size = plan.lowered.size
+        explain.note(cause, trace.cur, bucket.seconds, size, len(programs.programs))
         return bucket
 
 
@@ -217,21 +254,22 @@ class Buckets:
         return self._groups.setdefault(structure, _Group())
 
     def find(
-        self, plan: Plan, donate: tuple[int, ...], instead: float
-    ) -> tuple[_Bucket, tuple[int, ...]] | None:
-        """A program for a graph, and its symbols; None if it can't be padded, or while too little
-        is known for it, or where none is ready and to compile one would not pay yet.
+        self, plan: Plan, donate: tuple[int, ...], trace: Trace, instead: float
+    ) -> Program | None:
+        """A program for a graph; None if it can't be padded, or while too little is known for it,
+        or where none is ready and to compile one would not pay yet.
 
         Args:
             plan: how the graph runs otherwise.
             donate: the arguments that it may consume.
+            trace: what is to run.
             instead: the seconds that this takes.
         """
         if self._failures >= _FAILURES:
             return None
         sample = Sample(plan.lowered)
         try:
-            return self._group(sample).find(sample, plan, donate, instead)
+            return self._group(sample).find(sample, plan, donate, trace, instead)
         except Exception as why:  # whatever it is: it is compiled as ever
             self.why = why
             self._failures += 1
@@ -278,12 +316,4 @@ def padded(
             return None
         family.buckets = Buckets(family.first)
     with family.buckets.lock:
-        found = family.buckets.find(plan, donate, instead)
-    if found is None:
-        return None
-    bucket, symbols = found
-    if not bucket.runs:
-        sizes = ", ".join(map(str, bucket.padded))
-        cause = f"data of shapes that vary, padded to {sizes}"
-        explain.note(cause, trace.cur, bucket.seconds, lowered.size, len(programs.programs))
-    return bucket.program(symbols)
+        return family.buckets.find(plan, donate, trace, instead)

@@ -51,6 +51,15 @@ def _empty(padding: Padding, line: Lined, given: list[Padded]) -> list[Padded]:
     return [Padded(value, axes, frozenset([d for d, axis in enumerate(axes) if varies(axis)]))]
 
 
+@rule("random_bits")
+def _random(padding: Padding, line: Lined, given: list[Padded]) -> list[Padded]:
+    """Other numbers than without padding, as a number goes by its place among all."""
+    line.same("shape")
+    axes = padding.axes(line.sizes("shape"))
+    (value,) = bound(line, [given[0].value], shape=padding.shape(axes))
+    return [Padded(value, axes)]
+
+
 @rule("reshape")
 def _reshape(padding: Padding, line: Lined, given: list[Any]) -> list[Padded]:
     line.same("new_sizes")
