@@ -32,8 +32,9 @@ def pays():
 @pytest.fixture
 def served(monkeypatch, pays):
     """Of every graph that was new: what its data was padded to, None where it wasn't."""
-    from dynjax.engine import cold
+    from dynjax.engine import cold, executor
 
+    executor.flush()  # what another test has left unread
     found, ran, asked, program_of = [], [], cold.padded, buckets._Bucket.program
 
     def noting(plan, donate, trace, instead=0.0):
