@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Hashable
 from typing import Any
 
 from ..lower import Lowered
 
 _MOST = 64
-_families: OrderedDict[int, Family] = OrderedDict()
+_families: OrderedDict[Hashable, Family] = OrderedDict()
 _lock = threading.Lock()
 
 
@@ -38,13 +39,10 @@ def shapes_of(lowered: Lowered) -> tuple[tuple[int, ...], ...]:
 
 def family_of(lowered: Lowered) -> Family:
     """The family that a graph belongs to, which it founds if it is the first."""
-    outline = hash(
-        (
-            tuple([(kernel.op, refs) for kernel, refs, _ in lowered.program]),
-            tuple([(k.dtype, k.shape if k.leaf and k.requires_grad else None)
-                   for k in lowered.kinds]),
-            lowered.results, lowered.wrts, len(lowered.floats), len(lowered.ints),
-        )
+    outline = (
+        tuple([(kernel.op, refs, numbers) for kernel, refs, numbers in lowered.program]),
+        tuple([(k.dtype, k.shape if k.leaf and k.requires_grad else None) for k in lowered.kinds]),
+        lowered.results, lowered.wrts, len(lowered.floats), len(lowered.ints),
     )  # fmt: skip
     with _lock:
         family = _families.get(outline)

@@ -359,6 +359,24 @@ def test_graphs_that_differ_in_a_number_too_are_told_apart(served):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
+def test_graphs_that_share_their_numbers_otherwise_are_told_apart():
+    """A number is an input; which operations it is an input of belongs to the graph."""
+    for n, once, again in (
+        (5, 2.5, 3.5),
+        (9, 2.5, 3.5),
+        (7, 2.5, 3.5),
+        (8, 3.5, 2.5),
+        (6, 0.3, 0.7),
+    ):
+        for same in (False, True):
+            x = torch.from_numpy(data(n, 3))
+            factor = torch.tensor(once)
+            y = chain(x) * once + again + (once if same else again) * factor
+            expected = np.tanh(np.exp(np.cos(np.sin(x.numpy())))) * once + again
+            expected = expected + (once if same else again) * once
+            np.testing.assert_allclose(y.numpy(), expected, rtol=1e-5)
+
+
 def test_one_that_runs_often_is_compiled_well_in_the_background(monkeypatch, width):
     monkeypatch.setattr(background, "_MANY", 2)
     options = []
