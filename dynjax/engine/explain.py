@@ -103,10 +103,10 @@ class explain:
     __repr__ = __str__
 
 
-def report(trace: Any, lowered: Any, seconds: float, programs: int) -> None:
-    """Note a compile; prints it where `config.explain` is set."""
+def report(trace: Any, lowered: Any, seconds: float, programs: int, how: str = "") -> None:
+    """Note a compile, and how; prints it where `config.explain` is set."""
     cause, step = _cause(trace)
-    note(cause, step, seconds, len(lowered.steps), programs)
+    note(cause + how, step, seconds, len(lowered.steps), programs)
 
 
 def note(cause: str, step: Step | None, seconds: float, operations: int, programs: int) -> None:

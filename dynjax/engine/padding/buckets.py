@@ -222,9 +222,8 @@ class _Group:
     ) -> _Bucket:
         bucket = _Bucket(self._common, padded, plan, donate)
         self._buckets = [*self._buckets[1 - _PROGRAMS :], bucket]
-        cause = f"data of shapes that vary, padded to {', '.join(map(str, padded))}"
-        size = plan.lowered.size
-        explain.note(cause, trace.cur, bucket.seconds, size, len(programs.programs))
+        how = f"; data is padded to {', '.join(map(str, padded))}"
+        explain.report(trace, plan.lowered, bucket.seconds, len(programs.programs), how)
         return bucket
 
 
