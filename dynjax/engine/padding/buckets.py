@@ -32,7 +32,7 @@ from .families import family_of, shapes_of
 from .graphs import Common, Sample
 from .host import narrowed, widened
 
-_LEAST, _MOST = 2, 1024  # operations that a graph has, for this
+_LEAST, _MOST = 6, 1024  # operations that a graph has, for this
 _KEPT = 6  # graphs of a family that are kept
 _APART = 2  # how far sizes have to be from each other for two graphs to tell of a family
 _GROUPS = 8  # in how many ways a family's graphs may be computed
