@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from .extents import Axis, Size, Unpaddable, varies
-from .walk import Counted, Padded
+from .walk import Padded
 
 
 def together(given: Sequence[Padded]) -> tuple[tuple[Axis, ...], frozenset[int]]:
     """The axes of what arrays give element by element, and along which it is even."""
-    if any(type(x) is Counted for x in given):
-        raise Unpaddable("numbers without a shape")
     rank = max([len(x.axes) for x in given])
     full = [x for x in given if len(x.axes) == rank]
     if any(x.axes for x in given if len(x.axes) != rank):

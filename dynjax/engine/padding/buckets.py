@@ -243,8 +243,7 @@ class Buckets:
         self.why: Exception | None = None
         self._failures = 0
         self._groups: dict[Hashable, _Group] = {}
-        sample = Sample(first)
-        self._group(sample).add(sample)
+        self._first: Sample | None = Sample(first)
 
     def _group(self, sample: Sample) -> _Group:
         structure = sample.structure()
@@ -266,8 +265,11 @@ class Buckets:
         """
         if self._failures >= _FAILURES:
             return None
-        sample = Sample(plan.lowered)
+        sample, first = Sample(plan.lowered), self._first
         try:
+            if first is not None:
+                self._first = None
+                self._group(first).add(first)
             return self._group(sample).find(sample, plan, donate, trace, instead)
         except Exception as why:  # whatever it is: it is compiled as ever
             self.why = why

@@ -309,6 +309,15 @@ def test_what_fails_to_compile_padded_is_compiled_as_ever(served, monkeypatch, w
     np.testing.assert_allclose(losses, unpadded(lambda: trained(Net(width), rows)), rtol=1e-4)
 
 
+def test_what_cannot_be_looked_into_is_compiled_as_ever(served, width, monkeypatch):
+    def fail(self):
+        raise RuntimeError("not to be traced")
+
+    monkeypatch.setattr(buckets.Sample, "structure", fail)
+    trained(Net(width), [(n, 3) for n in (5, 9, 7)])
+    assert set(served) == {None}
+
+
 def test_no_rows_at_all():
     def work():
         return [chain(torch.from_numpy(data(n, 3))).sum(0).mul(2).numpy() for n in (5, 9, 0, 1, 6)]
