@@ -330,6 +330,7 @@ def test_what_is_much_too_wide_runs_until_that_has_cost_as_much_as_compiling(
     served, width, monkeypatch
 ):
     monkeypatch.setattr(buckets, "_FREE", 0)
+    monkeypatch.setattr(buckets, "_MORE", 1)  # whatever the weights, of any width, count for
     monkeypatch.setattr(buckets, "_ELEMENT", buckets._COMPILE)  # as if a run cost that much
     net = Net(width)
     trained(net, [(n, 3) for n in (40, 44, 12)])
