@@ -32,7 +32,14 @@ from .looped import Looped, LoopUse
 from .lower import Lowered
 from .padding.buckets import padded
 from .parts import Dictionary, Part, Parted
-from .programs import Program, first_run, in_background, programs, quick_options
+from .programs import (
+    Program,
+    compile_better,
+    first_run,
+    in_background,
+    programs,
+    quick_options,
+)
 from .quick import SHORT, in_vain, lately, little, quickly
 from .trace import Trace
 from .trie import Step
@@ -190,7 +197,7 @@ def _fused(plan: Plan, parted: Parted, trace: Trace) -> Callable[..., list[Any]]
     if fusion.program is None:
         if fusion.runs == (_FUSED if fused.loops > 1 else _FUSED_ONE):
             program = fusion.program = Program(parted.run)
-            fusion.future = in_background(_compile_fused, program, fused)
+            fusion.future = compile_better(_compile_fused, program, fused)
         return None
     program = fusion.program
     if fusion.future is not None:
@@ -322,7 +329,7 @@ def _noted(
                 program.run = run
                 if config.background:
                     given = [(a.shape, a.dtype) for a in args]
-                    in_background(improve, program, body, donated, given)
+                    compile_better(improve, program, body, donated, given)
             return run(*args)
 
         program.run, program.jitted = first, run

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -162,6 +163,24 @@ def in_background(work: Callable[..., Any], *args: Any) -> Future:
     if _pool is None:
         _pool = ThreadPoolExecutor(1, thread_name_prefix="dynjax compiles")
     return _pool.submit(_giving_way, work, *args)
+
+
+def compile_better(work: Callable[..., Any], *args: Any) -> Future:
+    """Have that thread compile something that runs already, and warn if it can't."""
+    future = in_background(work, *args)
+    future.add_done_callback(_told)
+    return future
+
+
+def _told(future: Future) -> None:
+    error = None if future.cancelled() else future.exception()
+    if error is not None:
+        warnings.warn(
+            f"dynjax could not compile a program better in the background: {error}. It goes on "
+            "running as it was compiled first.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 _BRIEF = 5e-4  # seconds

@@ -22,7 +22,7 @@ from .batch import LARGEST
 from .executor import Plan, body_of, compile_whole
 from .lower import Lowered, Op
 from .padding.families import family_of, shapes_of
-from .programs import Program, in_background, programs, quick_options
+from .programs import Program, compile_better, programs, quick_options
 from .trace import Trace
 
 SHORT = 24  # kernels, below which a trace is
@@ -54,7 +54,7 @@ def quickly(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program | None
             nonlocal runs
             runs += 1
             if runs == often_run:
-                in_background(improve)
+                compile_better(improve)
             return quick(*args)
 
         def improve() -> None:

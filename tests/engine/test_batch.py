@@ -311,3 +311,18 @@ def test_a_group_that_runs_often_is_compiled_again_in_the_background(monkeypatch
         in_background(int).result()
         equal(gradients(model, trees), expected)
     assert improved
+
+
+def test_where_that_fails_it_is_told_and_the_group_runs_on(monkeypatch):
+    def fail(*args):
+        raise RuntimeError("no more memory")
+
+    monkeypatch.setattr(cold, "_HOT", 3)
+    monkeypatch.setattr(cold, "improve", fail)
+    model, trees = Tree(7), forest(11, 5, 4)
+    expected = by_jax(model, trees)
+    with dynjax.batching(), pytest.warns(RuntimeWarning, match="no more memory"):
+        for _ in range(4):
+            equal(gradients(model, trees), expected)
+        in_background(int).result()
+        equal(gradients(model, trees), expected)

@@ -149,6 +149,22 @@ def test_what_has_run_often_is_compiled_well_in_the_background(compiled, monkeyp
     np.testing.assert_allclose(losses + trained(net, rows, 8), expected, rtol=1e-5)
 
 
+def test_where_that_fails_it_is_told_once_and_runs_on(compiled, monkeypatch):
+    def fail(*args):
+        raise RuntimeError("no more memory")
+
+    monkeypatch.setattr(background, "_MANY", 4)
+    monkeypatch.setattr(quick, "compile_plan", fail)
+    net, rows = Net(21), [5, 5, *([6] * 12)]
+    expected = by_jax(net, rows)
+    with pytest.warns(RuntimeWarning, match="no more memory") as warned:
+        losses = trained(net, rows[:8])
+        in_background(int).result()  # what was asked before it has failed by now
+        losses += trained(net, rows, 8)
+    assert len([w for w in warned if "no more memory" in str(w.message)]) == 1
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+
+
 def test_one_that_cannot_be_compiled_well_goes_on_as_it_is(compiled, monkeypatch):
     def fail(*given):
         raise RuntimeError("no more memory")

@@ -25,7 +25,7 @@ from .. import cache, explain
 from ..background import given_of, linked, often
 from ..executor import Plan
 from ..lower import Lowered
-from ..programs import Program, in_background, programs, quick_options
+from ..programs import Program, compile_better, programs, quick_options
 from ..trace import Trace
 from .extents import Axis, Unpaddable, value_of, varies
 from .families import family_of, shapes_of
@@ -95,7 +95,7 @@ class _Bucket:
         def widen(arrays: list[Any]) -> list[Any]:
             self.runs += 1
             if self.runs == self._often and config.background:
-                in_background(self._improve)
+                compile_better(self._improve)
             program.run = self.run
             if outgrown():
                 program.left = 0
