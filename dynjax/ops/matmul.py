@@ -78,10 +78,14 @@ def _check_dot(name, a, b):
         )
 
 
-def _check_batches(batch1, batch2):
+def _check_3d(batch1, batch2):
     for position, x in enumerate((batch1, batch2), 1):
         if x.ndim != 3:
             raise RuntimeError(f"batch{position} must be a 3D tensor")
+
+
+def _check_batches(batch1, batch2):
+    _check_3d(batch1, batch2)
     expected = [batch1.shape[0], batch1.shape[2]]
     if list(batch2.shape[:2]) != expected:
         raise RuntimeError(
@@ -281,12 +285,14 @@ def _added(input, product, beta, alpha):
     return (scaled + alpha * product).astype(product.dtype)
 
 
-def _check_added(input, other):
-    if input.dtype != other.dtype:
-        raise RuntimeError(
-            "self and mat2 must have the same dtype, but got "
-            f"{type_name(input.dtype)} and {type_name(other.dtype)}"
-        )
+def _check_added(input, mat1, mat2):
+    check_kind(mat2, "b", "addmm_impl_cpu_")
+    for name, x in (("self", input), ("mat1", mat1)):
+        if x.dtype != mat2.dtype:
+            raise RuntimeError(
+                f"{name} and mat2 must have the same dtype, but got "
+                f"{type_name(x.dtype)} and {type_name(mat2.dtype)}"
+            )
 
 
 @op(inplace=True, out=True)
@@ -295,9 +301,8 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha:
     for name, x in (("mat1", mat1), ("mat2", mat2)):
         if x.ndim != 2:
             raise RuntimeError(f"{name} must be a matrix, got {x.ndim}-D tensor")
+    _check_added(input, mat1, mat2)
     _check_matrices(mat1.shape, mat2.shape)
-    _same_type(mat1, mat2)
-    _check_added(input, mat2)
     return _added(input, _product(mat1, mat2), beta, alpha)
 
 
@@ -308,21 +313,33 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Number = 1, alpha: N
         raise RuntimeError(
             f"vector + matrix @ vector expected, got {input.ndim}, {mat.ndim}, {vec.ndim}"
         )
-    if mat.shape[1] != vec.shape[0]:
-        rows = input.shape[0] if input.ndim else 1
+    rows = input.shape[0] if input.ndim else 1
+    if mat.shape[1] != vec.shape[0] or rows not in (1, mat.shape[0]):
         raise RuntimeError(
             f"size mismatch, got input ({rows}), mat ({mat.shape[0]}x{mat.shape[1]}), "
             f"vec ({vec.shape[0]})"
         )
+    if not input.dtype == mat.dtype == vec.dtype:
+        names = [type_name(x.dtype) for x in (input, mat, vec)]
+        raise RuntimeError(
+            f"addmv input tensors must have the same dtype, but got {names[0]}, {names[1]}, "
+            f"and {names[2]}"
+        )
+    check_kind(mat, "b", "addmv_impl_cpu")
     return _added(input, _product(mat, vec), beta, alpha)
 
 
-@op(inplace=True, out=True)
+@op(types=PROMOTE, promote=("input", "vec1", "vec2"), inplace=True, out=True)
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Number = 1, alpha: Number = 1):
     """beta * input + alpha * outer(vec1, vec2)."""
     for name, x in (("vec1", vec1), ("vec2", vec2)):
         if x.ndim != 1:
             raise RuntimeError(f"addr: Expected 1-D argument {name}, but got {x.ndim}-D")
+    for name, x in (("beta", beta), ("alpha", alpha)):
+        if not jnp.issubdtype(input.dtype, jnp.inexact) and x.dtype.kind == "f":
+            raise RuntimeError(
+                f"For integral input tensors, argument {name} must not be a floating point number."
+            )
     return _added(input, vec1[:, None] * vec2, beta, alpha)
 
 
@@ -330,7 +347,16 @@ def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Number = 1, alpha: 
 def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Number = 1,
             alpha: Number = 1):  # fmt: skip
     """beta * input + alpha * bmm(batch1, batch2)."""
+    _check_3d(batch1, batch2)
+    expanded_size(input, (*batch1.shape[:2], batch2.shape[2]))
+    if input.dtype != batch1.dtype:
+        names = [scalar_name(x.dtype) for x in (input, batch1, batch2)]
+        raise RuntimeError(
+            f"Input dtypes must be the same, got: input {names[0]}, batch1: {names[1]}, "
+            f"batch2: {names[2]}"
+        )
     _check_batches(batch1, batch2)
+    check_kind(input, "b", "baddbmm")
     return _added(input, _product(batch1, batch2), beta, alpha)
 
 
@@ -338,7 +364,19 @@ def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Number = 1,
 def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Number = 1,
            alpha: Number = 1):  # fmt: skip
     """beta * input + alpha * the sum of the products of two batches of matrices."""
-    _check_batches(batch1, batch2)
+    _check_3d(batch1, batch2)
+    if batch1.shape[0] != batch2.shape[0]:
+        raise RuntimeError(
+            "batch1 and batch2 must have same number of batches, got "
+            f"{batch1.shape[0]} and {batch2.shape[0]}"
+        )
+    (rows, inner), (inner2, columns) = batch1.shape[1:], batch2.shape[1:]
+    expanded_size(input, (rows, columns))
+    if inner != inner2:
+        raise RuntimeError(
+            f"Incompatible matrix sizes for bmm ({rows}x{inner} and {inner2}x{columns})"
+        )
+    _check_added(input, batch1, batch2)
     product = jnp.einsum("bij,bjk->ik", batch1, batch2, precision=_PRECISION)
     return _added(input, product, beta, alpha)
 
@@ -362,7 +400,11 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None):
             f"{weight.ndim}D"
         )
     rows, columns = math.prod(input.shape[:-1]), input.shape[-1]
-    if weight.ndim == 1:
+    if bias is not None and (bias.ndim or input.ndim == 2):
+        _check_added(bias, input, weight)
+    if input.ndim == weight.ndim == 1:
+        _check_dot("dot", input, weight)
+    elif weight.ndim == 1:
         _check_mv(input, weight, rows)
     else:
         _check_matrices((rows, columns), weight.shape[::-1])
@@ -374,8 +416,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None):
     shape = (*input.shape[:-1], *weight.shape[:-1])
     if bias is None:
         return out.reshape(shape)
-    _check_added(bias, weight)
     expanded_size(bias, (rows, *shape[-1:]) if input.ndim > 1 else (1, *shape))
+    bias = bias.astype(out.dtype)
     return (out + bias).reshape(shape) if bias.ndim <= 1 else out.reshape(shape) + bias
 
 

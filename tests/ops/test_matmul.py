@@ -89,7 +89,19 @@ def test_linear_with_bias_and_without_rows():
     assert torch.trace(torch.ones(2, 2, dtype=torch.int32)).dtype == torch.int64
 
 
+def test_addr_is_of_the_type_that_all_three_promote_to():
+    whole = torch.ones(3, dtype=torch.int64)
+    assert torch.addr(torch.ones(3, 3), whole, whole).dtype == torch.float32
+    assert torch.addr(torch.ones(3, 3, dtype=torch.int64), whole, whole).dtype == torch.int64
+
+
+def test_a_bias_of_one_number_takes_the_type_of_the_product():
+    out = linear(torch.ones(3), torch.ones(4, 3), torch.tensor(1.0, dtype=torch.float64))
+    assert out.dtype == torch.float32 and out.tolist() == [4.0] * 4
+
+
 a, b = torch.zeros(2, 3), torch.zeros(4, 5)
+d, batch = a.double(), torch.zeros(4, 2, 3)
 
 
 @pytest.mark.parametrize("call, text", [
@@ -97,6 +109,16 @@ a, b = torch.zeros(2, 3), torch.zeros(4, 5)
     (lambda: a @ torch.zeros(5), r"size mismatch, got input \(2\), mat \(2x3\), vec \(5\)"),
     (lambda: torch.zeros(4) @ torch.zeros(5), r"expected tensor \[4\] and src \[5\]"),
     (lambda: a @ a.t().double(), "to have the same dtype, but got: float != double"),
+    (lambda: linear(d, a, torch.zeros(2)), "^mat1 and mat2 .* dtype, but got Double and Float"),
+    (lambda: linear(a, a, torch.zeros(2).double()), "^self and mat2 .* Double and Float"),
+    (lambda: linear(d, a), "but got: double != float"),
+    (lambda: torch.addmm(torch.zeros(2), d, a.t()), "^mat1 and mat2 .* Double and Float"),
+    (lambda: torch.addmv(torch.zeros(2), d, d[0]), "but got Float, Double, and Double"),
+    (lambda: torch.addmv(torch.zeros(5), a, a[0]), r"got input \(5\), mat \(2x3\), vec \(3\)"),
+    (lambda: torch.addbmm(d[:, :2], batch, batch.mT), "^self and mat2 .* Double and Float"),
+    (lambda: torch.addbmm(a, batch, batch), r"Incompatible matrix sizes for bmm \(2x3 and 2x3\)"),
+    (lambda: torch.baddbmm(d[:, :2], batch, batch.mT), "double, batch1: float, batch2: float"),
+    (lambda: torch.addr(a.long(), a[:, 0].long(), a[0].long(), beta=1.5), "argument beta must not"),
     (lambda: torch.tensor(1.0) @ a, "need to be at least 1D, but they are 0D and 2D"),
     (lambda: torch.mm(a, a[0]), "mat2 must be a matrix"),
     (lambda: torch.bmm(a, b), "batch1 must be a 3D tensor"),

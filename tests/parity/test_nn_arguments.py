@@ -1,5 +1,7 @@
 """Layers and initialisers built badly, and the clipping of gradients."""
 
+import itertools
+
 import pytest
 
 pytest.importorskip("torch")
@@ -42,6 +44,22 @@ def bad_arguments(lib):
     yield init.calculate_gain("leaky_relu", 0.2), init.eye_(lib.ones(2, 3))
     yield init.dirac_(lib.ones(4, 2, 3), 2), init.constant_(lib.ones(2), 0.5)
     yield init.ones_(lib.zeros(2)), init.zeros_(lib.ones(2, 2))
+
+
+@SCENARIOS.add
+def products_of_types_that_differ(lib):
+    linear = lib.nn.functional.linear
+    shapes = {
+        linear: ((2, 3), (4, 3), (4,)), lib.addmm: ((2, 4), (2, 3), (3, 4)),
+        lib.addmv: ((2,), (2, 3), (3,)), lib.addr: ((2, 3), (2,), (3,)),
+        lib.addbmm: ((2, 4), (5, 2, 3), (5, 3, 4)), lib.baddbmm: ((5, 2, 4), (5, 2, 3), (5, 3, 4)),
+    }  # fmt: skip
+    for dtypes in itertools.product((lib.float32, lib.float64, lib.int64), repeat=3):
+        for fn, sizes in shapes.items():
+            given = [lib.ones(s, dtype=d) for s, d in zip(sizes, dtypes, strict=True)]
+            yield attempt(fn, *given)
+            if fn is linear:
+                yield attempt(fn, given[0][0], *given[1:]), attempt(fn, *given[:2])
 
 
 @SCENARIOS.add
