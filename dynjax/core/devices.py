@@ -13,6 +13,8 @@ from typing import Any
 
 import jax
 
+from . import forks
+
 # What PyTorch parses, in the order of its message, and the TPUs that JAX adds. JAX has devices for
 # few of them: the others are refused when a tensor is to be placed.
 _TYPES = (
@@ -267,6 +269,7 @@ def jax_default() -> device:
 def _chosen(found: jax.Device | str | None) -> device:
     if not isinstance(found, jax.Device):
         found = jax.local_devices(backend=found)[0]
+    forks.watch()
     return _of_jax(found)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..core import forks
 from ..core.config import config
 from .executor import plain, unusual
 from .programs import Program
@@ -139,7 +140,7 @@ def begin(owner: Any, values: Iterable[Value]) -> Start | None:
         What to `drop` if the call ends and `state.early` is still it.
     """
     trace = state.trace
-    if trace.parent is not None or trace.trie.eager or not config.run_ahead:
+    if trace.parent is not None or trace.trie.eager or not config.run_ahead or forks.forked:
         return None
     ident = id(owner)
     known = _known.get(ident)

@@ -17,6 +17,7 @@ import jax
 import jax.core
 import numpy as np
 
+from ..core import forks
 from ..core.collector import Unhurried
 from ..core.config import config
 from ..core.devices import jax_default
@@ -163,6 +164,8 @@ def flush(reading: bool = False) -> None:
         return
     if trace.cur is trace.trie.root:
         return
+    if forks.forked:
+        raise forks.refusal()
     trace.ahead = None
     live = [v for v in trace.vals if getrefcount(v) > _DEAD_RESULT and v.array is None]
     held = live
@@ -197,6 +200,8 @@ def _close(trace: Trace) -> None:
 def materialize(value: Value) -> Any:
     """The array of a value; runs the trace that computes it."""
     while value.array is None:
+        if forks.forked:
+            raise forks.refusal()
         trace = value.trace
         if trace is state.trace:
             if trace.capture is not None:
