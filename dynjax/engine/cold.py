@@ -194,7 +194,13 @@ def _fused(plan: Plan, parted: Parted, trace: Trace) -> Callable[..., list[Any]]
         if len(_fusions) > _MOST_FUSIONS:
             _fusions.popitem(last=False)
     fusion.runs += 1
-    if fusion.program is None:
+    if fusion.runs == 1 and fused.loops > 1 and _all_fresh(parted):
+        # As one program it takes little longer to compile than in parts, and once instead of twice.
+        program = fusion.program = Program(parted.run)
+        with contextlib.suppress(Exception):  # part by part it fails again, where it is known whose
+            _compile_fused(program, fused, alone=True)
+            _note_fused(trace, parted, program)
+    elif fusion.program is None:
         if fusion.runs == (_FUSED if fused.loops > 1 else _FUSED_ONE):
             program = fusion.program = Program(parted.run)
             fusion.future = compile_better(_compile_fused, program, fused)
@@ -206,9 +212,7 @@ def _fused(plan: Plan, parted: Parted, trace: Trace) -> Callable[..., list[Any]]
         failed = fusion.future.exception() is not None
         fusion.future = None
         if not failed:
-            cause = "parts and loops that recur, as one program for any length"
-            size = sum([len(part.ops) for part, _ in parted.pieces])
-            explain.note(cause, trace.cur, program.seconds or 0.0, size, len(programs.programs))
+            _note_fused(trace, parted, program)
     if program.seconds is None:
         return None
 
@@ -219,9 +223,23 @@ def _fused(plan: Plan, parted: Parted, trace: Trace) -> Callable[..., list[Any]]
     return run
 
 
-def _compile_fused(program: Program, fused: Fused) -> None:
+def _all_fresh(parted: Parted) -> bool:
+    """Whether all that a trace calls is small, and yet to be compiled."""
+    return bool(parted.fresh) and all(
+        use.program.jitted is not None and little(part.ops)
+        for use, (part, _) in zip(parted.uses, parted.pieces, strict=True)
+    )
+
+
+def _note_fused(trace: Trace, parted: Parted, program: Program) -> None:
+    cause = "parts and loops that recur, as one program for any length"
+    size = sum([len(part.ops) for part, _ in parted.pieces])
+    explain.note(cause, trace.cur, program.seconds or 0.0, size, len(programs.programs))
+
+
+def _compile_fused(program: Program, fused: Fused, alone: bool = False) -> None:
     """Compile the calls of a trace as one program."""
-    options = quick_options(1) if jax_default().type == "cpu" else None
+    options = quick_options(1, alone) if jax_default().type == "cpu" else None
     program.run = jax.jit(fused.function(), keep_unused=True, compiler_options=options)
     compile_for(program, fused.given)
 

@@ -100,7 +100,7 @@ def first_run(program: Program, arrays: Sequence[Any]) -> Sequence[Any]:
     return results
 
 
-def quick_options(level: int) -> dict[str, Any] | None:
+def quick_options(level: int, alone: bool = False) -> dict[str, Any] | None:
     """Options under which XLA compiles for a CPU in less than half the time; None if it has none.
 
     Its newer code generator (the fusion emitters), and splitting a module for many threads, take
@@ -108,13 +108,18 @@ def quick_options(level: int) -> dict[str, Any] | None:
 
     Args:
         level: of optimisation, 0 to 3.
+        alone: whether nothing else runs meanwhile, so that all processors may compile.
     """
     known = _known_options()
-    return known and {**known, _LEVEL: level}
+    options = known and {**known, _LEVEL: level}
+    if alone and options and _SPLIT in options:
+        options[_SPLIT] = _processors()
+    return options
 
 
 _LEVEL = "xla_backend_optimization_level"
-_QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
+_SPLIT = "xla_cpu_parallel_codegen_split_count"
+_QUICK = {"xla_cpu_use_fusion_emitters": False, _SPLIT: 1}
 
 
 @functools.cache

@@ -73,21 +73,21 @@ def test_however_a_program_is_cut_its_results_are_the_same(seed):
 
 
 class Recurrent(nn.Module):
-    def __init__(self):
+    def __init__(self, width):
         super().__init__()
-        self.inner, self.read = nn.Linear(7, 4), nn.Linear(4, 1)
+        self.inner, self.read = nn.Linear(3 + width, width), nn.Linear(width, 1)
 
     def forward(self, xs):
-        h = dynjax.zeros(2, 4)
+        h = dynjax.zeros(2, self.read.in_features)
         for x in xs:
             h = dynjax.tanh(self.inner(dynjax.cat([x, h], 1)))
         return self.read(h).square().mean()
 
 
-def trained(lengths, policy):
+def trained(lengths, policy, width=4):
     """Losses and weights of a recurrent net trained on sequences of these lengths."""
     dynjax.manual_seed(0)
-    model = Recurrent()
+    model = Recurrent(width)
     optimizer = dynjax.optim.Adam(model.parameters(), lr=0.01)
     draw = np.random.default_rng(0)
     before, config.policy = config.policy, policy
@@ -103,6 +103,29 @@ def trained(lengths, policy):
     finally:
         config.policy = before
     return losses, [p.detach().numpy() for p in model.parameters()]
+
+
+def test_loops_of_which_nothing_was_compiled_are_one_program_of_any_length():
+    with dynjax.explain() as compiles:
+        losses, weights = trained([20, 11, 30], "auto", width=7)
+    assert [c.cause for c in compiles] == [
+        "parts and loops that recur, as one program for any length"
+    ]
+    expected, known = trained([20, 11, 30], "compile", width=7)
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    for a, b in zip(weights, known, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_where_that_cannot_be_compiled_they_run_part_by_part(monkeypatch):
+    def fail(*args, **options):
+        raise RuntimeError("no more memory")
+
+    monkeypatch.setattr(cold, "_compile_fused", fail)
+    with dynjax.explain() as compiles:
+        losses, _ = trained([20, 11, 30], "auto", width=8)
+    assert compiles and all("any length" not in c.cause for c in compiles)
+    np.testing.assert_allclose(losses, trained([20, 11, 30], "compile", width=8)[0], rtol=1e-5)
 
 
 def test_lengths_share_the_parts_of_a_loop():
