@@ -81,6 +81,31 @@ def check_floating(x: Any, function: str) -> None:
         )
 
 
+def check_factor_dtypes(a: Any, b: Any, names: tuple[str, str] = ("mat1", "mat2")) -> None:
+    """Refuse matrices of types that differ, in the words of `addmm`.
+
+    Raises:
+        RuntimeError: as PyTorch does.
+    """
+    if a.dtype != b.dtype:
+        raise RuntimeError(
+            f"{names[0]} and {names[1]} must have the same dtype, but got "
+            f"{type_name(a.dtype)} and {type_name(b.dtype)}"
+        )
+
+
+def check_factor(x: Any, factor: Any, name: str) -> None:
+    """Refuse a number with a fraction that is to multiply integers.
+
+    Raises:
+        RuntimeError: as PyTorch does.
+    """
+    if is_integral(x) and factor.dtype.kind == "f":
+        raise RuntimeError(
+            f"For integral input tensors, argument {name} must not be a floating point number."
+        )
+
+
 def check_same_dtype(a: Any, b: Any) -> None:
     """Refuse two arrays of different types. Raises RuntimeError."""
     if a.dtype != b.dtype:

@@ -11,7 +11,15 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..tensor.tensor import Tensor as Array
-from .checks import check_kind, scalar_name, type_name, wrap_dim, wrap_dims
+from .checks import (
+    check_factor,
+    check_factor_dtypes,
+    check_kind,
+    scalar_name,
+    type_name,
+    wrap_dim,
+    wrap_dims,
+)
 from .declare import PROMOTE, Int, Ints, Number, Str, Tensor, Tensors, composite, op, register
 from .views import expanded_size
 
@@ -48,14 +56,17 @@ def _check_matrices(a, b):
         )
 
 
-def _check_mv(matrix, vec, rows):
-    if matrix.shape[-1] != vec.shape[0]:
+def _check_mv(matrix, vec, rows, added=None):
+    """Refuse (rows, inner) times (inner',) plus what is added to it, if something is."""
+    size = rows if added is None else math.prod(added.shape)
+    if matrix.shape[-1] != vec.shape[0] or size not in (1, rows):
         raise RuntimeError(
-            f"size mismatch, got input ({rows}), mat ({rows}x{matrix.shape[-1]}), "
+            f"size mismatch, got input ({size}), mat ({rows}x{matrix.shape[-1]}), "
             f"vec ({vec.shape[0]})"
         )
-    if matrix.dtype != vec.dtype:
-        names = [type_name(x.dtype) for x in (vec, matrix, vec)]
+    given = vec if added is None else added, matrix, vec
+    if len({x.dtype for x in given}) > 1:
+        names = [type_name(x.dtype) for x in given]
         raise RuntimeError(
             f"addmv input tensors must have the same dtype, but got {names[0]}, {names[1]}, "
             f"and {names[2]}"
@@ -85,7 +96,6 @@ def _check_3d(batch1, batch2):
 
 
 def _check_batches(batch1, batch2):
-    _check_3d(batch1, batch2)
     expected = [batch1.shape[0], batch1.shape[2]]
     if list(batch2.shape[:2]) != expected:
         raise RuntimeError(
@@ -166,6 +176,7 @@ def mm(input: Tensor, mat2: Tensor):
 @op(out=True)
 def bmm(input: Tensor, mat2: Tensor):
     """The products of the matrices of two batches (b, n, m) and (b, m, p)."""
+    _check_3d(input, mat2)
     _check_batches(input, mat2)
     return _product(input, mat2)
 
@@ -287,12 +298,8 @@ def _added(input, product, beta, alpha):
 
 def _check_added(input, mat1, mat2):
     check_kind(mat2, "b", "addmm_impl_cpu_")
-    for name, x in (("self", input), ("mat1", mat1)):
-        if x.dtype != mat2.dtype:
-            raise RuntimeError(
-                f"{name} and mat2 must have the same dtype, but got "
-                f"{type_name(x.dtype)} and {type_name(mat2.dtype)}"
-            )
+    check_factor_dtypes(input, mat2, ("self", "mat2"))
+    check_factor_dtypes(mat1, mat2)
 
 
 @op(inplace=True, out=True)
@@ -313,18 +320,7 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Number = 1, alpha: N
         raise RuntimeError(
             f"vector + matrix @ vector expected, got {input.ndim}, {mat.ndim}, {vec.ndim}"
         )
-    rows = input.shape[0] if input.ndim else 1
-    if mat.shape[1] != vec.shape[0] or rows not in (1, mat.shape[0]):
-        raise RuntimeError(
-            f"size mismatch, got input ({rows}), mat ({mat.shape[0]}x{mat.shape[1]}), "
-            f"vec ({vec.shape[0]})"
-        )
-    if not input.dtype == mat.dtype == vec.dtype:
-        names = [type_name(x.dtype) for x in (input, mat, vec)]
-        raise RuntimeError(
-            f"addmv input tensors must have the same dtype, but got {names[0]}, {names[1]}, "
-            f"and {names[2]}"
-        )
+    _check_mv(mat, vec, mat.shape[0], input)
     check_kind(mat, "b", "addmv_impl_cpu")
     return _added(input, _product(mat, vec), beta, alpha)
 
@@ -336,10 +332,7 @@ def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Number = 1, alpha: 
         if x.ndim != 1:
             raise RuntimeError(f"addr: Expected 1-D argument {name}, but got {x.ndim}-D")
     for name, x in (("beta", beta), ("alpha", alpha)):
-        if not jnp.issubdtype(input.dtype, jnp.inexact) and x.dtype.kind == "f":
-            raise RuntimeError(
-                f"For integral input tensors, argument {name} must not be a floating point number."
-            )
+        check_factor(input, x, name)
     return _added(input, vec1[:, None] * vec2, beta, alpha)
 
 

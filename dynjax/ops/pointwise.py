@@ -21,6 +21,7 @@ from ..tensor.tensor import Tensor as TensorType
 from .checks import (
     broadcast,
     broadcast_shapes,
+    check_factor,
     check_kind,
     in_opmath,
     is_bool,
@@ -219,10 +220,7 @@ def _scaled(x, alpha):
     """`alpha * x`; a number's type does not change that of `x`."""
     if alpha is None:
         return x
-    if is_integral(x) and alpha.dtype.kind == "f":
-        raise RuntimeError(
-            "For integral input tensors, argument alpha must not be a floating point number."
-        )
+    check_factor(x, alpha, "alpha")
     return x * alpha.astype(x.dtype)
 
 

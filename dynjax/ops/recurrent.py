@@ -17,7 +17,7 @@ from jax import lax
 
 from ..tensor.tensor import Tensor as TensorHandle
 from .activations import relu
-from .checks import type_name, wrap_dim
+from .checks import check_factor_dtypes, wrap_dim
 from .declare import Int, Tensor, composite, op
 from .pointwise import tanh
 from .views import expanded_size
@@ -53,11 +53,7 @@ def _check(input: Any, hx: Any, w_ih: Any, w_hh: Any, gates: int) -> None:
             )
     _check_hidden(input.shape[0], hx, hidden_size, 0)
     for x, weight in ((input, w_ih), (hx, w_hh)):
-        if x.dtype != weight.dtype:
-            raise RuntimeError(
-                "mat1 and mat2 must have the same dtype, but got "
-                f"{type_name(x.dtype)} and {type_name(weight.dtype)}"
-            )
+        check_factor_dtypes(x, weight)
 
 
 def _project(x: Any, weight: Any, bias: Any) -> Any:

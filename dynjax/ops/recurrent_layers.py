@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .checks import type_name
+from .checks import check_factor_dtypes
 from .declare import Bool, Str, Tensor, op
 
 _dot = partial(lax.dot_general, precision=lax.Precision.HIGHEST)
@@ -248,11 +248,7 @@ def _check(mode: str, x: Inputs) -> None:
                 f"{name} of a layer with hidden size {hidden} on {width} features must have "
                 f"shape {[cell.gates * hidden, width]}, got {list(weight.shape)}"
             )
-        if weight.dtype != x.input.dtype:
-            raise RuntimeError(
-                "mat1 and mat2 must have the same dtype, but got "
-                f"{type_name(x.input.dtype)} and {type_name(weight.dtype)}"
-            )
+        check_factor_dtypes(x.input, weight)
     for state in x.states:
         if state.shape[0] != x.input.shape[1]:
             raise RuntimeError(
