@@ -32,14 +32,7 @@ from .looped import Looped, LoopUse
 from .lower import Lowered
 from .padding.buckets import padded
 from .parts import Dictionary, Part, Parted
-from .programs import (
-    Program,
-    compile_better,
-    first_run,
-    in_background,
-    programs,
-    quick_options,
-)
+from .programs import Program, compile_better, first_run, in_background, programs, quick_options
 from .quick import SHORT, in_vain, lately, little, quickly
 from .trace import Trace
 from .trie import Step
@@ -104,7 +97,7 @@ def _cold(
         if (ready := padded(plan, donate, trace)) is not None:
             return ready
         plan.parted = parted()
-        if (wide := padded(plan, donate, trace, _effort(plan.parted))) is not None:
+        if (wide := padded(plan, donate, trace, _effort(plan))) is not None:
             plan.parted = None
             return wide
         if plan.parted is None:
@@ -125,18 +118,21 @@ def _cold(
     return _meanwhile(plan, donate, trace, parts)
 
 
-def _effort(parted: Batched | Parted | None) -> float:
+def _effort(plan: Plan) -> float:
     """The seconds that the first run of a plan takes, as calls, for what is yet to be compiled."""
-    if parted is None:
+    if plan.parted is None:
         return inf
-    return len(parted.fresh) * _FRESH
+    found = _fusion_of(plan)
+    if found is not None and (program := found[1].program) and program.seconds is not None:
+        return 0.0  # it runs as one call, whichever of its parts were never compiled
+    return len(plan.parted.fresh) * _FRESH
 
 
 def _by_parts(plan: Plan, trace: Trace) -> Program:
     """A program of calls, for one run."""
     run = plan.parted.run
-    if type(plan.parted) is Parted and config.background:
-        run = _fused(plan, plan.parted, trace) or run
+    if type(plan.parted) is Parted:
+        run = _fused(plan, trace) or run
     elif type(plan.parted) is Batched:
 
         def run(*args: Any) -> list[Any]:
@@ -172,8 +168,11 @@ _FUSED_ONE = 1000  # ... and where there is one loop, which hands its stacks to 
 _MOST_FUSIONS = 64
 
 
-def _fused(plan: Plan, parted: Parted, trace: Trace) -> Callable[..., list[Any]] | None:
-    """A trace with loops as one call, if the program for it is ready."""
+def _fusion_of(plan: Plan) -> tuple[Fused, _Fusion] | None:
+    """A trace with loops as one call, and what is known of such; None where it can't be one."""
+    parted = plan.parted
+    if type(parted) is not Parted or not config.background:
+        return None
     fused = parted.fused
     if fused is None:
         fused = parted.fused = False
@@ -193,6 +192,15 @@ def _fused(plan: Plan, parted: Parted, trace: Trace) -> Callable[..., list[Any]]
         fusion = _fusions[fused.key] = _Fusion()
         if len(_fusions) > _MOST_FUSIONS:
             _fusions.popitem(last=False)
+    return fused, fusion
+
+
+def _fused(plan: Plan, trace: Trace) -> Callable[..., list[Any]] | None:
+    """A trace with loops as one call, if the program for it is ready."""
+    found, parted = _fusion_of(plan), plan.parted
+    if found is None:
+        return None
+    fused, fusion = found
     fusion.runs += 1
     if fusion.runs == 1 and fused.loops > 1 and _all_fresh(parted):
         # As one program it takes little longer to compile than in parts, and once instead of twice.
@@ -209,9 +217,8 @@ def _fused(plan: Plan, parted: Parted, trace: Trace) -> Callable[..., list[Any]]
     if fusion.future is not None:
         if not fusion.future.done():
             return None
-        failed = fusion.future.exception() is not None
         fusion.future = None
-        if not failed:
+        if program.seconds is not None:
             _note_fused(trace, parted, program)
     if program.seconds is None:
         return None
@@ -225,7 +232,7 @@ def _fused(plan: Plan, parted: Parted, trace: Trace) -> Callable[..., list[Any]]
 
 def _all_fresh(parted: Parted) -> bool:
     """Whether all that a trace calls is small, and yet to be compiled."""
-    return bool(parted.fresh) and all(
+    return all(
         use.program.jitted is not None and little(part.ops)
         for use, (part, _) in zip(parted.uses, parted.pieces, strict=True)
     )
@@ -234,7 +241,7 @@ def _all_fresh(parted: Parted) -> bool:
 def _note_fused(trace: Trace, parted: Parted, program: Program) -> None:
     cause = "parts and loops that recur, as one program for any length"
     size = sum([len(part.ops) for part, _ in parted.pieces])
-    explain.note(cause, trace.cur, program.seconds or 0.0, size, len(programs.programs))
+    explain.note(cause, trace.cur, program.seconds, size, len(programs.programs))
 
 
 def _compile_fused(program: Program, fused: Fused, alone: bool = False) -> None:

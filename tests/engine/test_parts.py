@@ -117,6 +117,14 @@ def test_loops_of_which_nothing_was_compiled_are_one_program_of_any_length():
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
+def test_what_such_a_program_serves_is_no_effort(monkeypatch):
+    asked = []
+    monkeypatch.setattr(cold, "padded", lambda plan, *given: asked.append(given[2:]))
+    trained([20, 11, 30], "auto", width=9)
+    efforts = [seconds for seconds, *_ in filter(None, asked)]
+    assert efforts[0] > 0 and efforts[1:] == [0, 0]
+
+
 def test_where_that_cannot_be_compiled_they_run_part_by_part(monkeypatch):
     def fail(*args, **options):
         raise RuntimeError("no more memory")
