@@ -30,8 +30,8 @@ def refusal() -> RuntimeError:
     return RuntimeError(
         "dynjax can't compute anything in a process that was forked after JAX had started: JAX's "
         "threads are not in it, so that it would hang. Start processes with multiprocessing's "
-        "'spawn' or 'forkserver' method, or fork before the first tensor is computed."
+        "'spawn' or 'forkserver' method, or fork before the first tensor is made."
     )
 
 
-__all__ = ["forked", "refusal", "watch"]
+__all__ = ["refusal", "watch"]
