@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ from .kernel import kernels as known
 from .loops import starts_of
 from .sweep import from_zeros, written_out
 from .trie import Step
+from .value import Kind
 
 _TIMES = 8  # repetitions from which on a chain is compiled as a loop
 
@@ -156,14 +158,25 @@ class Lowered(NamedTuple):
         )  # fmt: skip
 
 
-def lower(path: Sequence[Step], wanted: Sequence[int], cut: bool = False) -> Lowered:
+def lower(
+    path: Sequence[Step],
+    wanted: Sequence[int],
+    cut: bool = False,
+    known: Mapping[int, tuple[int, Kind]] | None = None,
+) -> Lowered:
     """Reduce a path to the function that yields the `wanted` value indices.
 
     Args:
-        path: from the root of a trie.
+        path: from the root of a trie, or the end of such a path.
         wanted: the indices.
         cut: whether the function is to be differentiated, so that gradients must stop where the
             path was recorded without them (`detach`, `no_grad`).
+        known: by index, the values that are there: the number that each is a leaf by, and its
+            kind. They are taken in the order of use: the same work is the same program, whatever
+            of it was there before. By default the path's inputs, in the order of entry.
+
+    Raises:
+        KeyError: something of it is not on the path, and not known.
     """
     kernels, passes = _with_cuts(path) if cut else ({}, _always)
     alias: dict[int, int] = {}
@@ -192,9 +205,15 @@ def lower(path: Sequence[Step], wanted: Sequence[int], cut: bool = False) -> Low
             needed.update([alias.get(i, i) for i in step.refs] if alias else step.refs)
     steps.reverse()
 
-    leaves = tuple(k for k, s in enumerate(inputs) if s.base in needed)
-    entries = [inputs[k].base for k in leaves]
-    kinds = tuple(inputs[k].kind for k in leaves)
+    if known is None:
+        leaves = tuple(k for k, s in enumerate(inputs) if s.base in needed)
+        entries = [inputs[k].base for k in leaves]
+        kinds = tuple(inputs[k].kind for k in leaves)
+    else:
+        used = chain(*[[alias.get(i, i) for i in step.refs] for step in steps], goals)
+        entries = list(dict.fromkeys([i for i in used if i in known]))
+        leaves = tuple([known[i][0] for i in entries])
+        kinds = tuple([known[i][1] for i in entries])
     place = {base: k for k, base in enumerate(entries)}
     floats: dict[int, int] = {}
     ints: dict[int, int] = {}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from itertools import islice
 from math import prod
 from sys import getrefcount
@@ -22,7 +23,7 @@ from ..core.collector import Unhurried
 from ..core.config import config
 from . import ahead, executor
 from .executor import POLICIES, Plan, call, plain, remember, settle, unusual
-from .resume import Computed, lowered_after, saved
+from .resume import Computed, lowered_after, lowered_since, saved, steps_since
 from .trace import Trace, state
 from .trie import Step, path_of
 from .value import Value
@@ -51,11 +52,14 @@ class Read(Plan):
 
     __slots__ = ("step", "led", "apart", "size", "after", "forecast", "lengths", "seconds", "runs")
 
-    def __init__(self, trace: Trace, live: tuple[int, ...]) -> None:
-        path, computed = path_of(trace.cur), trace.computed
-        graph = saved(path, live, set(computed.indices) if computed else ())
-        wanted = (*live, *graph[0]) if graph else live
-        super().__init__(lowered_after(trace, path, wanted), wanted, join=False)
+    def __init__(self, trace: Trace, live: Sequence[Value]) -> None:
+        steps, computed = steps_since(trace), trace.computed
+        graph = saved(trace, steps, live)
+        wanted = [v.idx for v in live] + (graph[0] if graph else [])
+        lowered = None if computed is None else lowered_since(trace, steps, wanted)
+        if lowered is None:
+            lowered = lowered_after(trace, path_of(trace.cur), wanted)
+        super().__init__(lowered, wanted, join=False)
         self.step: Step | None = trace.cur if trace.cur.entered else None
         self.size = sum([prod(a.shape) * a.dtype.itemsize for a in self.lowered.out_avals])
         self.after = computed.plan if computed else None
@@ -89,12 +93,11 @@ def read(trace: Trace, value: Value) -> bool:
         return False
     vals = islice(trace.vals, trace.looked, None)
     live = [v for v in vals if getrefcount(v) > _DEAD_RESULT and v.array is None]
-    indices = [v.idx for v in live]
-    key = Read, config.policy, computed and computed.plan.number, *indices
+    key = Read, config.policy, computed and computed.plan.number, *[v.idx for v in live]
     plan = trace.cur.programs.get(key)
     if plan is None:
         with Unhurried():
-            plan = Read(trace, tuple(indices))
+            plan = Read(trace, live)
         remember(trace.cur, key, plan)
     if computed is not None:
         before = computed.plan
@@ -124,10 +127,10 @@ def _advance(trace: Trace, plan: Read, live: list[Value]) -> bool:
             return False
         starts.append((plan, reads))
     if computed is None:
-        new = Computed(plan, values, plan.wanted, 1, plan.size, starts)
+        new = Computed(plan, trace.cur, values, plan.wanted, 1, plan.size, starts)
     else:
         new = Computed(
-            plan, computed.values + values, computed.indices + plan.wanted, reads,
+            plan, trace.cur, computed.values + values, computed.indices + plan.wanted, reads,
             computed.size + plan.size, starts,
         )  # fmt: skip
         if plan.step is not None:

@@ -8,7 +8,7 @@ takes what is computed as inputs.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from .lower import Lowered, lower
@@ -22,6 +22,7 @@ class Computed(NamedTuple):
 
     Attributes:
         plan: of the last read; it follows from this one which values there are.
+        last: the step that the trace stood at then.
         values: they.
         indices: their indices.
         reads: how many reads that took.
@@ -30,6 +31,7 @@ class Computed(NamedTuple):
     """
 
     plan: Any
+    last: Step
     values: list[Value]
     indices: tuple[int, ...]
     reads: int
@@ -55,43 +57,63 @@ def lowered_after(trace: Trace, path: Sequence[Step], wanted: Sequence[int]) -> 
     return resumed(whole, len(wanted), n_inputs, [v.kind for v in computed.values])
 
 
+def lowered_since(trace: Trace, steps: Sequence[Step], wanted: Sequence[int]) -> Lowered | None:
+    """The same of the steps since the last read alone; None where more is needed.
+
+    A loop that reads a value at every iteration is not gone through from its beginning each time.
+    No backward may be among them: what of one is computed shows when it is written out.
+    """
+    known = {i: (k, v.kind) for k, (v, i) in enumerate(trace.leaves.items())}
+    for k, v in enumerate(trace.computed.values, len(known)):
+        known.setdefault(v.idx, (k, v.kind))
+    try:
+        return lower(steps, wanted, known=known)
+    except KeyError:
+        return None
+
+
+def steps_since(trace: Trace) -> list[Step]:
+    """The steps since the last read of a trace, or all."""
+    last = None if trace.computed is None else trace.computed.last
+    steps: list[Step] = []
+    step: Step | None = trace.cur
+    while step is not None and step is not last:
+        steps.append(step)
+        step = step.parent
+    steps.reverse()
+    return steps
+
+
 def saved(
-    path: Sequence[Step], live: Sequence[int], known: Collection[int]
+    trace: Trace, steps: Sequence[Step], live: Sequence[Value]
 ) -> tuple[list[int], bool] | None:
     """What a later backward from live values will read of what led to them.
 
     Args:
-        path: from the root of the trie.
-        live: the indices of values that somebody holds.
-        known: the indices of what is computed.
+        trace: whose.
+        steps: those since the last read. What was there then and nobody held can't be read.
+        live: values that somebody holds.
 
     Returns:
         The indices of what is neither live nor computed yet, and whether the graph of the live
         values goes back to what is computed. None where they have no graph.
     """
-    kinds: dict[int, Any] = {}
-    leaves = set()
-    for step in path:
-        kinds.update(zip(range(step.base, step.n), step.kinds))
-        if step.kernel is None:
-            leaves.add(step.base)
-    reached = {i for i in live if kinds[i].requires_grad and not kinds[i].leaf}
+    reached = {v.idx for v in live if v.kind.requires_grad and not v.kind.leaf}
     if not reached:
         return None
     read: dict[int, None] = {}
-    connected = False
-    for step in reversed(path):
+    for step in reversed(steps):
         if not step.wrt or step.kernel is None or step.kind.leaf:
             continue
         if reached.isdisjoint(range(step.base, step.n)):
             continue
-        if not known or known.isdisjoint(range(step.base, step.n)):
-            reached.update([step.refs[i] for i in step.wrt])
-            if not step.kernel.is_alias:
-                read.update(dict.fromkeys(step.refs[i] for i in step.kernel.needs(step.wrt)))
-        else:
-            connected = True
-    apart = {*live, *known, *leaves}
+        reached.update([step.refs[i] for i in step.wrt])
+        if not step.kernel.is_alias:
+            read.update(dict.fromkeys([step.refs[i] for i in step.kernel.needs(step.wrt)]))
+    known = [] if trace.computed is None else trace.computed.values
+    connected = any(v.idx in reached and v.kind.requires_grad and not v.kind.leaf for v in known)
+    apart = {v.idx for v in (*live, *known)}
+    apart.update(trace.leaves.values())
     return [i for i in read if i not in apart], connected
 
 

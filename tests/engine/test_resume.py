@@ -1,0 +1,104 @@
+"""A read in the middle of a graph is lowered from what came since the last one."""
+
+import numpy as np
+import pytest
+
+import dynjax as torch
+from dynjax.engine import reads
+from dynjax.engine.resume import lowered_after, lowered_since, steps_since
+from dynjax.engine.trace import state
+from dynjax.engine.trie import path_of
+
+W = np.random.default_rng(0).standard_normal((4, 4)).astype(np.float32)
+
+
+def plain(x, w):
+    return torch.tanh(x @ w)
+
+
+def with_a_name(x, w):
+    """The iteration reads its input by another name, and so does what comes after it."""
+    y = torch.tanh(x @ w).detach().requires_grad_()
+    return torch.sin(y) + y.detach()
+
+
+def with_a_view(x, w):
+    y = x @ w
+    y[0] += x[1]
+    return torch.tanh(y)
+
+
+def with_numbers(x, w):
+    return torch.tanh(x @ w * 0.37) + 1.25 * x
+
+
+def with_a_leaf(x, w):
+    """A tensor that enters late."""
+    return torch.tanh(x @ w) * torch.full((4,), 0.5)
+
+
+def with_what_went_before(x, w):
+    return torch.tanh(x @ w) - (w * w).sum(0)
+
+
+BODIES = [plain, with_a_name, with_a_view, with_numbers, with_a_leaf, with_what_went_before]
+
+
+def train(body, steps=4, iterations=5):
+    w = torch.from_numpy(W.copy()).requires_grad_()
+    seen = []
+    for step in range(steps):
+        x = torch.from_numpy(W[:2] + step)
+        for _ in range(iterations):
+            x = body(x, w)
+            seen.append(bool(x.abs().sum() > 1.0))
+        w.grad = None
+        x.sum().backward()
+        seen += [] if w.grad is None else w.grad.flatten().tolist()
+        with torch.no_grad():
+            w -= 0.01 * w
+    return seen
+
+
+@pytest.mark.parametrize("body", BODIES, ids=lambda body: body.__name__)
+def test_it_is_the_program_that_all_of_the_trace_gives(body, monkeypatch):
+    short = []
+
+    def both(trace, steps, wanted):
+        found = lowered_since(trace, steps, wanted)
+        path = path_of(trace.cur)
+        if found is not None:
+            whole = lowered_after(trace, path, wanted)
+            assert (found.key, found.outputs) == (whole.key, whole.outputs)
+            assert (found.floats, found.ints) == (whole.floats, whole.ints)
+            short.append(len(steps) < len(path))
+        return found
+
+    monkeypatch.setattr(reads, "lowered_since", both)
+    monkeypatch.setattr(torch.config, "run_ahead", False)
+    train(body)
+    assert True in short
+
+
+@pytest.mark.parametrize("body", BODIES, ids=lambda body: body.__name__)
+def test_gradients_are_those_of_the_whole(body, monkeypatch):
+    found = train(body)
+    monkeypatch.setattr(reads, "lowered_since", lambda *_: None)
+    np.testing.assert_array_equal(found, train(body))
+
+
+def test_what_went_before_and_was_not_kept_is_not_known():
+    w = torch.from_numpy(W)
+    for _ in range(3):  # the first time tells that the graph leads on
+        x = torch.from_numpy(W[:2])
+        for _ in range(3):
+            y = x @ w
+            x = torch.tanh(y)
+            del y
+            assert x.sum() < 100
+    trace = state.trace
+    there = {v.idx for v in trace.computed.values} | set(trace.leaves.values())
+    gone = set(range(trace.cur.n)) - there
+    assert gone
+    assert lowered_since(trace, steps_since(trace), [min(gone)]) is None
+    assert lowered_since(trace, steps_since(trace), [max(there)]) is not None
