@@ -36,6 +36,7 @@ class Lowered(NamedTuple):
         results: the place of every distinct output.
         origins: the kernel that computes each of them; None for a leaf.
         cut: whether it is to be differentiated.
+        flat: whether it is written out already.
     """
 
     leaves: tuple[int, ...]
@@ -51,6 +52,7 @@ class Lowered(NamedTuple):
     results: tuple[int, ...]
     origins: tuple[Kernel | None, ...]
     cut: bool = False
+    flat: bool = False
 
     @property
     def size(self) -> int:
@@ -109,6 +111,8 @@ class Lowered(NamedTuple):
     def written_out(self) -> Lowered:
         """The same with every backward, and what was recorded unasked, written out as the
         operations that it consists of."""
+        if self.flat:
+            return self
         opened = self._opened()
         program, results, n = opened.program, opened.results, len(self.leaves)
         origins: Sequence[int] = range(len(program))
@@ -117,7 +121,9 @@ class Lowered(NamedTuple):
             program, origins, results = written_out(program, opened.wrts, avals, results)
         program, origins, results = from_zeros(program, origins, n, results)
         steps = tuple([opened.steps[k] for k in origins])
-        return self._replace(program=tuple(program), steps=steps, wrts=(), results=tuple(results))
+        return self._replace(
+            program=tuple(program), steps=steps, wrts=(), results=tuple(results), flat=True
+        )
 
     def _opened(self) -> Lowered:
         """The same with the operations of parts that were recorded unasked in their place."""

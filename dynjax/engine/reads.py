@@ -31,6 +31,7 @@ from .value import Value
 _DEAD_RESULT = 3  # trace.vals, the loop variable, getrefcount's argument
 _SURE = 4  # the most that is known for a graph that leads on
 _MOST = 64  # reads of one trace
+_BRANCHES = 4  # ways on from a read that are taken for ones that come again
 _HELD = 1 << 24  # bytes that an open trace may hold
 
 
@@ -48,9 +49,13 @@ class Read(Plan):
         lengths: how many reads came after it in its trace, the last times.
         seconds: the least that it took by itself.
         runs: how often it ran by itself.
+        branches: ways on from here that entered the trie when they were new.
     """
 
-    __slots__ = ("step", "led", "apart", "size", "after", "forecast", "lengths", "seconds", "runs")
+    __slots__ = (
+        "step", "led", "apart", "size", "after", "forecast", "lengths", "seconds", "runs",
+        "branches",
+    )  # fmt: skip
 
     def __init__(self, trace: Trace, live: Sequence[Value]) -> None:
         steps, computed = steps_since(trace), trace.computed
@@ -65,7 +70,7 @@ class Read(Plan):
         self.after = computed.plan if computed else None
         self.forecast = ahead.Forecast()
         self.lengths: deque[int] = deque(maxlen=16)
-        self.seconds, self.runs = float("inf"), 0
+        self.seconds, self.runs, self.branches = float("inf"), 0, 0
         self.led, self.brief = 0, True
         self.apart = False
         if computed is not None:
@@ -136,6 +141,8 @@ def _advance(trace: Trace, plan: Read, live: list[Value]) -> bool:
         if plan.step is not None:
             ahead.note(trace, plan)
     trace.computed, trace.looked, trace.miss = new, len(trace.vals), None
+    sure = plan.step is not None and plan.branches < _BRANCHES
+    trace.sure = plan if sure else None
     return True
 
 

@@ -138,12 +138,14 @@ def resumed(lowered: Lowered, n_wanted: int, n_inputs: int, known: Sequence[Any]
     for kernel, _, _ in whole.program:
         starts.append(place)
         place += len(kernel.out_avals)
-    needed, chosen = set(goals), []
+    needed, chosen = set(goals).difference(given), []
     for k in reversed(range(len(starts))):
         kernel, refs, _ = whole.program[k]
-        results = range(starts[k], starts[k] + len(kernel.out_avals))
-        if any(p in needed and p not in given for p in results):
-            needed.update(refs)
+        start = starts[k]
+        if start in needed or not needed.isdisjoint(
+            range(start + 1, start + len(kernel.out_avals))
+        ):
+            needed.update([r for r in refs if r not in given])
             chosen.append(k)
     chosen.reverse()
     # In the order of use: the same work is the same program, whatever of it was there before.

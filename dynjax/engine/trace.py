@@ -45,6 +45,8 @@ class Trace:
         computed: what reads have computed; None if it is over at the first (see `resume`).
         looked: how many of the values reads have gone through.
         ahead: what was computed before it was recorded (see `ahead`).
+        sure: the read after which new steps enter the trie at once; None where they do the second
+            time. The iterations of a loop come again, whatever their number is.
         spare: steps to be used again, of this thread.
         numbers: run-time numbers by position (a dict, so that an interrupted recording leaves
             nothing misplaced).
@@ -66,7 +68,7 @@ class Trace:
     __slots__ = (
         "cur", "grad", "leaves", "vals", "numbers", "owners", "freed", "nodes", "parent", "python",
         "miss", "trie", "inference", "capture", "paths", "last_path", "most", "spare", "computed",
-        "looked", "ahead", "unasked", "moved", "calls",
+        "looked", "ahead", "sure", "unasked", "moved", "calls",
     )  # fmt: skip
 
     def __init__(self, trie: Trie, grad: bool = True, parent: Trace | None = None) -> None:
@@ -78,6 +80,7 @@ class Trace:
         self.most = _OFTEN
         self.computed: Any = None
         self.ahead: Any = None
+        self.sure: Any = None
         self.looked = 0
         self.spare: list[Step] = []
         self.numbers: dict[int, Any] = {}
@@ -124,9 +127,7 @@ class Trace:
             step = self.trie.grow(self.cur, value.kind)
             step.kind, step.kinds = value.kind, (value.kind,)
             step.n, step.inputs = step.base + 1, step.inputs + 1
-            step = self.trie.hang(step)
-            if self.miss is None:
-                self.miss = step
+            step = self._hang(step)
         if value.kind.requires_grad:
             self.owners[step.base] = value.node
         # No call between these two: an interrupt sees both or neither.
@@ -234,10 +235,19 @@ class Trace:
         step.n += len(step.kinds)
         step.place = frames.user_place()
         step.module_path = self.module_path()
-        step = self.trie.hang(step)
+        return self._hang(step)
+
+    def _hang(self, step: Step) -> Step:
+        step = self.trie.hang(step, self.sure is not None)
         if self.miss is None:
-            self.miss = step
+            self._missed(step)
         return step
+
+    def _missed(self, step: Step) -> None:
+        """Note the first step that had to be made."""
+        self.miss = step
+        if self.sure is not None:
+            self.sure.branches += 1
 
     def extend(
         self,
@@ -269,11 +279,12 @@ class Trace:
             self.prune()
         trie = self.trie
         step.path = path = hash((cur.path, key))
+        comes_again = self.sure is not None or path in trie.once
         if self.miss is None:
-            self.miss = step
-        elif path not in trie.once:
+            self._missed(step)
+        elif not comes_again:
             step.key = None  # nobody will look for it
-        return trie.enter(step) if path in trie.once else trie.meet(step)
+        return trie.enter(step) if comes_again else trie.meet(step)
 
     def results(self, step: Step) -> list[Value]:
         """New values for what a step yields."""
@@ -295,7 +306,7 @@ class Trace:
         """Record an event that computes nothing but must tell traces apart."""
         step = self.cur.next.get(key)
         if step is None:
-            step = self.trie.hang(self.trie.grow(self.cur, key))
+            step = self.trie.hang(self.trie.grow(self.cur, key), self.sure is not None)
         self.cur = step
 
     def path(self) -> list[Step]:

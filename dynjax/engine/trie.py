@@ -130,15 +130,16 @@ class Trie:
         step.nnum, step.depth, step.inputs = parent.nnum, parent.depth, parent.inputs
         return step
 
-    def hang(self, step: Step) -> Step:
-        """Put a finished step into its parent if it is the second of its kind there.
+    def hang(self, step: Step, comes_again: bool = False) -> Step:
+        """Put a finished step into its parent if it is the second of its kind there, or if that is
+        known to come again.
 
         Returns the one that another thread hung first, if so.
         """
         if self.eager:
             return step
         step.path = path = hash((step.parent.path, step.key))
-        return self.enter(step) if path in self.once else self.meet(step)
+        return self.enter(step) if comes_again or path in self.once else self.meet(step)
 
     def meet(self, step: Step) -> Step:
         """Note a step, of known path, that is recorded for the first time."""

@@ -5,11 +5,19 @@ import pytest
 
 import dynjax as torch
 from dynjax.engine import reads
+from dynjax.engine.executor import Plan, flush
 from dynjax.engine.resume import lowered_after, lowered_since, steps_since
 from dynjax.engine.trace import state
-from dynjax.engine.trie import path_of
+from dynjax.engine.trie import lazy_trie, path_of
 
 W = np.random.default_rng(0).standard_normal((4, 4)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def nothing_known():
+    flush()
+    lazy_trie.clear()
+    state.restart()
 
 
 def plain(x, w):
@@ -102,3 +110,49 @@ def test_what_went_before_and_was_not_kept_is_not_known():
     assert gone
     assert lowered_since(trace, steps_since(trace), [min(gone)]) is None
     assert lowered_since(trace, steps_since(trace), [max(there)]) is not None
+
+
+def loop(times, then=torch.tanh):
+    """Iterations that a value is read after, and what comes after them."""
+    w, x = torch.from_numpy(W), torch.from_numpy(W[:2])
+    for _ in range(times):
+        x = torch.tanh(x @ w)
+        assert x.sum() < 100
+    y = then(x)
+    flush()
+    return y.tolist()
+
+
+@pytest.fixture
+def planned(monkeypatch):
+    """What was planned since it was cleared: reads, and what was run at last."""
+    plans = []
+    init = Plan.__init__
+
+    def noted(self, *args, **kwargs):
+        plans.append(self)
+        init(self, *args, **kwargs)
+
+    monkeypatch.setattr(Plan, "__init__", noted)
+    return plans
+
+
+def test_a_loop_that_goes_on_further_than_ever_is_planned_once(planned):
+    for _ in range(4):
+        loop(3)
+    planned.clear()
+    loop(6)
+    assert planned
+    planned.clear()
+    loop(6)
+    assert not planned
+
+
+def test_of_ways_on_that_never_come_again_a_few_enter():
+    for _ in range(4):
+        loop(3)
+    known = []
+    for k in range(20):
+        loop(3, lambda x, k=k: torch.roll(x, k, 0).sin())
+        known.append(lazy_trie.steps)
+    assert known[0] < known[3] == known[-1]
