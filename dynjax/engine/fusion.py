@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from .looped import LoopUse, stacked
+from .slices import row
 
 _MOST = 16  # calls
 
@@ -163,9 +164,7 @@ class Fused:
                 given += [numbers.of(of) for numbers, of in both if numbers is not None]
                 env.update(zip(step.gives, step.part.function(step.outputs)(*given)))
                 for stack, slot, k in step.picked:
-                    env[slot] = jax.lax.dynamic_index_in_dim(
-                        env[stack], schedule[k], keepdims=False
-                    )
+                    env[slot] = row(env[stack], schedule[k])
             return [env[slot] for slot in results]
 
         return dynjax_fused

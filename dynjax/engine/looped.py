@@ -13,6 +13,7 @@ import numpy as np
 from .kernel import Kernel, Op, size_of
 from .loops import Form, Loop, chain, fitted, settled, source_of, starts_of
 from .programs import quick_options
+from .slices import row
 
 _FEWEST = 3  # repetitions of a loop that is not known yet
 _MOST = 3  # values that may be stacked for a repetition, or taken from it, where each is a call
@@ -190,10 +191,7 @@ class LoopUse(NamedTuple):
 
 @functools.cache
 def _picker(platform: str) -> Callable[[jax.Array, int], jax.Array]:
-    def pick(stack: jax.Array, k: int) -> jax.Array:
-        return jax.lax.dynamic_index_in_dim(stack, k, keepdims=False)
-
-    return jax.jit(pick, compiler_options=quick_options(0) if platform == "cpu" else None)
+    return jax.jit(row, compiler_options=quick_options(0) if platform == "cpu" else None)
 
 
 _stack = jax.jit(lambda arrays: jnp.stack(arrays))

@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .kernel import Kernel, Op, evaluate, size_of
 from .repeat import Given, Kept, Stack, repeat
+from .slices import rows
 
 _LONGEST = 256  # kernels of a repetition
 _GATHERED = 0.5  # of the bytes that a repetition touches, how much may be stacked for it
@@ -515,14 +517,20 @@ def values_looped(
         carries, left = loop.form.run(
             loop.times, loop.times, stacked,
             [value(p) for p in loop.consts], [value(p) for p in loop.begins], given,
-            floats[jnp.array(loop.floats)] if loop.form.n_floats else (),
-            ints[jnp.array(loop.ints)] if loop.form.n_ints else (),
+            _picked(floats, loop.floats) if loop.form.n_floats else (),
+            _picked(ints, loop.ints) if loop.form.n_ints else (),
         )  # fmt: skip
         stacks.update({(loop.first, k): stack for k, stack in zip(stacked, left, strict=True)})
         env.update({p: carries[number] for p, number in loop.finals().items()})
         i, place = loop.stop, loop.end
     ops(i, len(program), place)
     return value, stacks
+
+
+def _picked(numbers: Any, places: Any) -> Any:
+    """Numbers of each repetition, by their places."""
+    table = np.array(places)
+    return rows(numbers, table.ravel()).reshape(table.shape)
 
 
 def chains(program: Sequence[Op], n_leaves: int, fewest: int) -> list[Loop]:

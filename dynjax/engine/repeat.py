@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import jax
 
 from .kernel import is_var, size_of
+from .slices import row, with_row
 
 _MOST = 1 << 26  # bytes that may be kept for all repetitions
 _MOVES = frozenset(("reshape", "transpose", "squeeze"))  # keep all elements
@@ -39,7 +40,7 @@ class Stack(NamedTuple):
 
     def at(self, i: Any) -> Any:
         """What repetition i reads."""
-        return _at(self.array, self.start + self.stride * i)
+        return row(self.array, self.start + self.stride * i)
 
     def rows(self, times: int) -> Any:
         """What all read, in the order of the array; the numbers are known."""
@@ -79,7 +80,7 @@ class Kept(NamedTuple):
         empty = jax.lax.empty((capacity + 1, *self.aval.shape), self.aval.dtype)
         if self.before is None:
             return empty
-        return jax.lax.dynamic_update_index_in_dim(empty, self.before, 0, 0)
+        return with_row(empty, self.before, 0)
 
 
 def repeat(
@@ -127,22 +128,17 @@ def _loop(
     def repetition(i: Any, state: tuple[list[Any], list[Any]]) -> tuple[list[Any], list[Any]]:
         carries, buffers = state
         slices = [stack.at(i) for stack in given.stacks]
-        rows = [_at(numbers, i) for numbers in given.rows]
+        rows = [row(numbers, i) for numbers in given.rows]
         results = body(list(given.consts), carries, slices, rows)
         new = results[len(carries) :]
         at = [i + 1] * (len(new) - backwards)
         if backwards:
             at += [times - i] * backwards
         return results[: len(carries)], [
-            jax.lax.dynamic_update_index_in_dim(buffer, value, k, 0)
-            for buffer, value, k in zip(buffers, new, at, strict=True)
+            with_row(buffer, value, k) for buffer, value, k in zip(buffers, new, at, strict=True)
         ]
 
     return jax.lax.fori_loop(0, times, repetition, (list(given.begins), buffers))
-
-
-def _at(stack: Any, i: Any) -> Any:
-    return jax.lax.dynamic_index_in_dim(stack, i, keepdims=False)
 
 
 class _Node(NamedTuple):

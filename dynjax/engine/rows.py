@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from . import slices
 from .parts import Part
 
 Row = tuple[tuple[int, ...], Any]  # shape and type of the rows of an arena
@@ -69,7 +70,7 @@ class Spec(NamedTuple):
                             *numbers)  # fmt: skip
         totals, own, blocks = self._sorted(results)
         for k, block in enumerate(blocks):
-            arenas[k] = _written(arenas[k], jnp.stack(block), index[k])
+            arenas[k] = slices.with_block(arenas[k], jnp.stack(block), index[k])
         sums = [total + term for total, term in zip(sums, totals, strict=True)]
         return (*arenas[: self.written], *sums, *own)
 
@@ -86,14 +87,14 @@ class Spec(NamedTuple):
         def chunk(state: tuple) -> tuple:
             at, arenas, sums = state
             held = [*arenas, *read_only]
-            rows = jax.lax.dynamic_slice_in_dim(columns, at, size, 1)
+            rows = slices.block(columns, at, size, 1)
             inputs = self._read(held, given, rows)
-            some = [jax.lax.dynamic_slice_in_dim(each, at, size) for each in numbers]
+            some = [slices.block(each, at, size) for each in numbers]
             results = together(at + jnp.arange(size) < count, *inputs, *some)
             totals, _, blocks = self._sorted(results)
             for k, block in enumerate(blocks):
                 start = begins[k] + at * len(block)
-                held[k] = _written(held[k], jnp.concatenate(block), start)
+                held[k] = slices.with_block(held[k], jnp.concatenate(block), start)
             sums = [total + terms.sum(0) for total, terms in zip(sums, totals, strict=True)]
             return at + size, held[: self.written], sums
 
@@ -105,7 +106,7 @@ class Spec(NamedTuple):
         """All inputs: the rows that the columns say, and what is given."""
         at_hand, rows = iter(given), iter(columns)
         return [
-            next(at_hand) if where < 0 else _rows(arenas[where], next(rows))
+            next(at_hand) if where < 0 else slices.rows(arenas[where], next(rows))
             for where in self.inputs
         ]
 
@@ -167,33 +168,25 @@ def _where(counts: Any, rows: Any) -> Any:
     return jnp.where(counts.reshape(-1, *[1] * (rows.ndim - 1)), rows, 0)
 
 
-def _rows(arena: Any, index: Any) -> Any:
-    return arena.at[index].get(mode="promise_in_bounds")
-
-
-def _written(arena: Any, block: Any, start: Any) -> Any:
-    return jax.lax.dynamic_update_slice_in_dim(arena, block, start, 0)
-
-
 def put(arena: Any, block: Any, start: Any) -> tuple:
     """Write rows that come from elsewhere."""
-    return (_written(arena, block, start),)
+    return (slices.with_block(arena, block, start),)
 
 
 def put_one(arena: Any, value: Any, start: Any) -> tuple:
     """Write one row that comes from elsewhere."""
-    return (_written(arena, value[None], start),)
+    return (slices.with_block(arena, value[None], start),)
 
 
 def take(arena: Any, index: Any) -> tuple:
     """One row as an array by itself."""
-    return (_rows(arena, index),)
+    return (slices.row(arena, index),)
 
 
 def sum_of_rows(arena: Any, total: Any, index: Any) -> tuple:
     """A total and some rows of an arena; the first of the index is how many count."""
     counts = jnp.arange(len(index) - 1) < index[0]
-    return (total + _where(counts, _rows(arena, index[1:])).sum(0),)
+    return (total + _where(counts, slices.rows(arena, index[1:])).sum(0),)
 
 
 def sum_of(total: Any, *terms: Any) -> tuple:
@@ -203,7 +196,7 @@ def sum_of(total: Any, *terms: Any) -> tuple:
 
 def computed(fn: Callable[..., tuple]) -> Callable[..., tuple]:
     """Writes all rows of what a function makes."""
-    return lambda arena, *args: (_written(arena, fn(*args[:-1])[0], args[-1]),)
+    return lambda arena, *args: (slices.with_block(arena, fn(*args[:-1])[0], args[-1]),)
 
 
 def products_added(fn: Callable[..., tuple]) -> Callable[..., tuple]:
@@ -213,7 +206,7 @@ def products_added(fn: Callable[..., tuple]) -> Callable[..., tuple]:
     def run(arena: Any, total: Any, *args: Any) -> tuple:
         *given, index = args
         counts = jnp.arange(len(index) - 1) < index[0]
-        return (total + fn(*given, _where(counts, _rows(arena, index[1:])))[0],)
+        return (total + fn(*given, _where(counts, slices.rows(arena, index[1:])))[0],)
 
     return run
 
