@@ -12,18 +12,20 @@ import jax
 import numpy as np
 
 from ..autograd.node import Placed, PlacedInt, next_id
+from ..core.collector import Unhurried
 from ..engine.capture import Capture, Unsupported
 from ..engine.frames import Source
 from ..engine.lower import lower
 from ..engine.trace import Trace, state
 from ..engine.value import Kind, Value, concrete
 from ..tensor.tensor import Tensor, value_of
+from .alive import subclasses
 from .guards import Guards, Reach
 from .part import Part
 from .places import Grad, Inputs, New, Numbers, Same, Write
 from .signature import children, objects, rebuild
-from .snapshot import Before, Counter, Key, Snapshot, instances, subclasses
-from .watch import Watch, objects_alive
+from .snapshot import Before, Counter, Key, Snapshot
+from .watch import Watch
 
 _one_at_a_time = threading.RLock()  # generators are marked for all threads
 
@@ -77,16 +79,16 @@ def record(call: Call, strict: bool) -> Outcome:
     Raises:
         Unsupported: it can't be replayed, and `strict`. And what the function raises.
     """
-    with _one_at_a_time:
+    with _one_at_a_time, Unhurried():  # the watch needs the collector off
         watch = Watch()
         try:
             return _record(watch, call, strict)
         finally:
-            watch.forget()
+            watch.new.forget()
 
 
 def _record(watch: Watch, call: Call, strict: bool) -> Outcome:
-    snapshot = Snapshot(watch.objects)
+    snapshot = Snapshot()
     reach = Reach([call.fn, call.args, call.kwargs])
     capture = Capture(strict)
     capture.first_node = next_id()
@@ -107,7 +109,7 @@ def _record(watch: Watch, call: Call, strict: bool) -> Outcome:
         snapshot.keep(capture.trace, [*reach.tensors, *call.tensors, *counts])
     if capture.broken:
         return Outcome(None, result, capture.problem)
-    problem, passing = _effect(watch, reach, draws), False
+    problem, passing = _effect(watch, reach, draws), not watch.new.undisturbed()
     if problem is None and (changed := reach.changes()):
         problem, passing = (f"changes {', '.join(changed[:3])}", None), True
     if problem is not None and problem[1] is None:
@@ -275,7 +277,7 @@ class _Maker:
             return self._new(leaf, "returns")
         if leaf is None or isinstance(leaf, (int, float, complex, str, bytes, type, np.dtype)):
             return leaf
-        if self.watch.existed(leaf) or not gc.is_tracked(leaf):
+        if self.watch.new.existed(leaf, False) or not gc.is_tracked(leaf):
             return leaf
         raise _Problem(f"returns a {type(leaf).__name__} that it made")
 
@@ -349,6 +351,7 @@ class _Maker:
 
     def _kept(self, result: Any) -> None:
         """Refuse a tensor made inside that somebody outside of the result still holds."""
+        self.watch.new.forget()  # what was asked of it holds tensors too
         mine = {id(t) for t in _tensors_of(result)}
         mine.update(id(b.tensor._grad) for b in self.snapshot.tensors.values())
         strangers = self._strangers(mine)
@@ -363,17 +366,14 @@ class _Maker:
                     raise _Problem(f"keeps a tensor of shape {tuple(tensor.shape)} beyond the call")
 
     def _strangers(self, mine: set[int]) -> list[Tensor]:
-        alive = objects_alive()
-        found = [
+        return [
             t
-            for t in instances(alive, subclasses(Tensor))
+            for t in self.watch.new.made(subclasses(Tensor))
             if hasattr(t, "_v")
             and t._v.trace is self.trace
             and id(t) not in mine
             and id(t) not in self.snapshot.tensors
         ]
-        alive.clear()
-        return found
 
     def _inputs(self, leaves: tuple[int, ...]) -> Inputs | None:
         entered = list(self.trace.leaves)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import compress
-from typing import Any
+from collections.abc import Iterable
 
 from ..engine.random import Generator
 from ..engine.trace import Trace
 from ..engine.value import Value
 from ..tensor.storage import Alias, Storage
 from ..tensor.tensor import Tensor
+from .alive import instances_alive, subclasses
 
 
 class Key(int):
@@ -65,10 +64,7 @@ class Before:
 
 
 class Snapshot:
-    """All tensors and generators among some objects.
-
-    Args:
-        objects: every object that Python's collector knows.
+    """All tensors and generators.
 
     Attributes:
         tensors: by identity.
@@ -76,13 +72,13 @@ class Snapshot:
         generators: with their keys and counters.
     """
 
-    def __init__(self, objects: Sequence[Any]) -> None:
+    def __init__(self) -> None:
         classes, generators = subclasses(Tensor), subclasses(Generator)
         self.tensors: dict[int, Before] = {}
         self.by_value: dict[int, list[Before]] = {}
         self.by_array: dict[int, list[Before]] = {}
         self.generators: list[tuple[Generator, int, int]] = []
-        for obj in instances(objects, classes | generators):
+        for obj in instances_alive(classes | generators):
             cls = type(obj)
             if cls in classes:
                 if hasattr(obj, "_v"):
@@ -149,17 +145,4 @@ class Snapshot:
             generator.key, generator.counter = key, start
 
 
-def instances(objects: Sequence[Any], classes: set[type]) -> Iterator[Any]:
-    """Those of some classes; in C, as they are few among very many."""
-    return compress(objects, map(classes.__contains__, map(type, objects)))
-
-
-def subclasses(cls: type) -> set[type]:
-    """A class and all that are derived from it."""
-    found = {cls}
-    for derived in cls.__subclasses__():
-        found |= subclasses(derived)
-    return found
-
-
-__all__ = ["Before", "Counter", "Key", "Snapshot", "instances", "subclasses"]
+__all__ = ["Before", "Counter", "Key", "Snapshot"]

@@ -9,16 +9,14 @@ import os
 import sys
 import sysconfig
 from collections.abc import Callable
-from itertools import chain, compress, repeat, starmap
-from operator import is_not
 from types import CodeType, FrameType
 from typing import Any
 
 import jax
 import numpy as np
 
-from ..core.collector import Unhurried
 from ..engine.frames import Source, is_ours
+from .alive import Newcomers
 
 _STANDARD = tuple({sysconfig.get_path("stdlib") + os.sep, os.path.dirname(os.__file__) + os.sep})
 _FOREIGN = tuple(os.path.dirname(module.__file__) + os.sep for module in (jax, np))
@@ -63,25 +61,6 @@ def kind_of_code(code: CodeType) -> str:
     return _kind_of_file(code.co_filename)
 
 
-def objects_alive() -> list[Any]:
-    """Every object that Python's collector knows but tuples; the list itself is among them, so that
-    it has to be cleared.
-
-    A tuple that another thread is just making must not be held: Python makes it longer only as long
-    as nobody else knows it, and fails otherwise. So all of this is one call into C, during which no
-    other thread runs, nor the collector, which would call Python.
-    """
-    held: list[list[Any]] = []
-    hold = map(held.append, starmap(gc.get_objects, ((),)))
-    let_go = starmap(held.clear, ((),))
-    everything = chain.from_iterable(chain(filter(None, hold), held))
-    wanted = map(is_not, map(type, chain.from_iterable(held)), repeat(tuple))
-    # One more than there are, so that both come to their ends and keep nothing.
-    wanted_ones = compress(chain(everything, (None,)), wanted)
-    with Unhurried():
-        return list(chain(wanted_ones, filter(None, let_go)))
-
-
 class Watch:
     """Context manager: watches this thread's Python.
 
@@ -89,6 +68,7 @@ class Watch:
         user, ours: the code objects that ran, the user's and dynjax's.
         effects: (what, where) for every effect seen.
         strange: what else was called of which little is known.
+        new: tells what was made meanwhile.
     """
 
     def __init__(self) -> None:
@@ -98,19 +78,7 @@ class Watch:
         self.strange: list[str] = []
         self._modes: list[str] = []
         self._mode = "dynjax"
-        # Alive until the end, so that an identity among theirs means: existed before.
-        self.objects: list[Any] = objects_alive()
-        self._before: set[int] | None = None
-
-    def forget(self) -> None:
-        """Let go of the objects: one of them is this."""
-        self.objects.clear()
-
-    def existed(self, obj: Any) -> bool:
-        """Whether a container existed before."""
-        if self._before is None:
-            self._before = set(map(id, self.objects))
-        return id(obj) in self._before
+        self.new = Newcomers()
 
     def __enter__(self) -> Watch:
         self._previous = sys.getprofile()
@@ -171,7 +139,7 @@ class Watch:
         if cls.__module__ in _WORLD or _base_in_world(cls):
             self._note(f"calls {cls.__name__}.{name}()", frame)
         elif name in _CHANGES and isinstance(owner, (list, dict, set)) or cls.__name__ == "deque":
-            if name in _CHANGES and self.existed(owner):
+            if name in _CHANGES and self.new.existed(owner, True):
                 self._note(f"calls {cls.__name__}.{name}() of an object from outside", frame)
 
     def _note(self, what: str, frame: FrameType | None) -> None:
@@ -194,4 +162,4 @@ def _base_in_world(cls: type) -> bool:
     )
 
 
-__all__ = ["PURE", "Watch", "kind_of_code", "objects_alive"]
+__all__ = ["PURE", "Watch", "kind_of_code"]
