@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from .kernel import Kernel
+from .kernel import Kernel, is_inexact
 from .loops import starts_of
 from .lower import Lowered
 from .parts import Part
@@ -56,6 +56,7 @@ class Reversed(NamedTuple):
 
     Attributes:
         part: what it runs, on what was saved and then the cotangents.
+        given: the results of the piece that these belong to.
         saved: what of the piece it reads: inputs (counted down from -1) and results (from 0).
         floats, ints: which of the piece's numbers it takes.
         gradients: (input or result of the piece, counted so too; result of the part).
@@ -63,6 +64,7 @@ class Reversed(NamedTuple):
     """
 
     part: Part
+    given: tuple[int, ...]
     saved: tuple[int, ...]
     floats: tuple[int, ...]
     ints: tuple[int, ...]
@@ -93,6 +95,7 @@ class Reverse:
         self.same: dict[int, int] = {}
         self.pending: dict[int, list[int]] = {}  # the terms of cotangents
         self.ends: set[int] = set()
+        self.zeros: dict[tuple, int] = {}  # by shape and type
 
     def run(self, uses: Sequence[tuple[Piece, Unit]], ins: Sequence[RowsIn]) -> None:
         """Find what is to be done.
@@ -136,9 +139,15 @@ class Reverse:
         tables, inputs = self.tables, unit.inputs
         back = piece.reversed.get(given)
         if back is None:
-            back = _reversed(piece, given, [tables.avals[r] for r in inputs])
+            everything = _with_zeros(piece.part, given)
+            back = _reversed(piece, everything, [tables.avals[r] for r in inputs])
             piece.reversed[given] = back
-        cotangents = [self._added(pending.pop(results[j]), unit.at) for j in given]
+        cotangents = [
+            self._added(pending.pop(r), unit.at)
+            if (r := results[j]) in pending and r not in ends
+            else self._zeros(r)
+            for j in back.given
+        ]
         if not back.gradients:
             return
         read = [inputs[-1 - k] if k < 0 else results[k] for k in back.saved]
@@ -154,6 +163,14 @@ class Reverse:
         for k, j in back.gradients:
             target = inputs[-1 - k] if k < 0 else results[k]
             pending.setdefault(target, []).append(start + j)
+
+    def _zeros(self, like: int) -> int:
+        """The place of zeros of the shape and type of another place."""
+        aval = self.tables.avals[like]
+        key = aval.shape, aval.dtype
+        if key not in self.zeros:
+            self.zeros[key] = self._alone(fill_kernel(*key, 0), (), self.number)
+        return self.zeros[key]
 
     def _products(self, ins: Sequence[RowsIn]) -> dict[int, tuple[int, int, RowsIn]]:
         """The gradients of looked up rows: by the place of each, the operation that joins the rows
@@ -228,6 +245,40 @@ class Reverse:
         return the_one(part), Unit(tuple(inputs), results, (), (), number)
 
 
+def _with_zeros(part: Part, given: tuple[int, ...]) -> tuple[int, ...]:
+    """The results with a cotangent, and those that had better have one of zeros.
+
+    What leads to another result of the same recorded part, all of which has a cotangent by itself,
+    gets nothing but an addition of zero. So all uses of a part are alike: those at the root of a
+    tree, where only one of two states is read, and those below.
+    """
+    found, at = set(given), 0
+    for kernel, _, _ in part.ops:
+        results = range(at, at + len(kernel.out_avals))
+        at = results.stop
+        if kernel.parts is None or found.isdisjoint(results):
+            continue
+        reached = _leading_to(kernel.parts, [j - results.start for j in results if j in found])
+        for j, aval in zip(results, kernel.out_avals, strict=True):
+            ops = _leading_to(kernel.parts, [j - results.start])
+            if is_inexact(aval.dtype) and ops and ops <= reached:
+                found.add(j)
+    return tuple(sorted(found))
+
+
+def _leading_to(part: Lowered, outputs: Sequence[int]) -> set[int]:
+    """The operations of a recorded part that some of its results are computed by."""
+    places = {part.results[part.outputs[j]] for j in outputs}
+    firsts = starts_of(part.program, len(part.leaves))
+    found = set()
+    for k in reversed(range(len(firsts))):
+        kernel, refs, _ = part.program[k]
+        if not places.isdisjoint(range(firsts[k], firsts[k] + len(kernel.out_avals))):
+            places.update(refs)
+            found.add(k)
+    return found
+
+
 def _reversed(piece: Piece, given: tuple[int, ...], avals: Sequence[Any]) -> Reversed:
     """The backward of a piece whose results `given` have cotangents; `avals` are its inputs'."""
     part = piece.part
@@ -260,6 +311,7 @@ def _reversed(piece: Piece, given: tuple[int, ...], avals: Sequence[Any]) -> Rev
     ]
     return Reversed(
         the_one(Part(tuple(own), len(local), len(floats), len(ints))),
+        given,
         tuple([-1 - r if r < n_inputs else r - n_inputs for r in saved]),
         tuple(floats), tuple(ints),
         tuple([

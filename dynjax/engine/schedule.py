@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import chain
 from math import prod
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from jax.sharding import SingleDeviceSharding
 from ..core.devices import jax_default
 from . import rows
 from .grouping import Group, Grouping
+from .joining import joined
 from .kernel import Kernel
 from .lower import Lowered
 from .parts import Part
@@ -200,13 +201,34 @@ class Schedule:
         return together
 
     def _alone(self) -> None:
-        """Equal units that do not run together run one by one."""
+        """Equal units that do not run together run one by one, or as one if nothing that they wait
+        for comes between."""
         groups, self.groups = self.groups, []
+        row: list[Group] = []  # units in a row, ...
+        later: set[int] = set()  # ... and what is made after the first of them, by others
+        place = 0  # of the first
         for group in groups:
             if group.part is None or group.part in self.together:
+                later.update(self._made(group))
                 self.groups.append(group)
-            else:
-                self.groups += [Group(group.depth, group.part, [unit]) for unit in group.units]
+                continue
+            for unit in group.units:
+                if not later.isdisjoint(unit.inputs):
+                    self.groups[place:place] = _as_one(row)
+                    row, later = [], set()
+                if not row:
+                    place = len(self.groups)
+                row.append(Group(group.depth, group.part, [unit]))
+        self.groups[place:place] = _as_one(row)
+
+    def _made(self, group: Group) -> Iterable[int]:
+        """The places of what a group makes."""
+        if group.part is not None:
+            return chain.from_iterable([unit.results for unit in group.units])
+        if group.found is None:
+            return (self.first[group.total],)
+        numbers = group.found.split if type(group.found) is RowsIn else group.found.made
+        return chain.from_iterable([self._results_of(k) for k in numbers])
 
     def _locate(self) -> None:
         """Which values are read as rows, and which are added up by the group that makes them."""
@@ -494,6 +516,12 @@ class Schedule:
                 drops.setdefault(number, []).append(r)
         for number, places in drops.items():
             self.uses[number] = self.uses[number]._replace(drop=tuple(places))
+
+
+def _as_one(groups: list[Group]) -> list[Group]:
+    """Units that run one after another, as one of a part of all of them if that is wanted."""
+    one = joined([(group.part, group.units[0]) for group in groups])
+    return groups if one is None else [Group(groups[0].depth, one[0], [one[1]])]
 
 
 _MOST_PARTS = 1024

@@ -90,6 +90,37 @@ def partly_without_gradients(w, xs):
     return [w.grad, *[x.grad for x in xs]]
 
 
+@dynjax.compile
+def cell(x, h, c, w):
+    c = (x @ w).sigmoid() * c + h.sin()
+    return c.tanh() * x, c
+
+
+def two_states(w, xs):
+    """Of one of two results of a recorded part nothing is read at the end."""
+    total = 0
+    for i in range(0, 12, 3):
+        h = c = xs[i]
+        for x in xs[i : i + 3]:
+            h, c = cell(x, h, c, w)
+        total = total + h.sum()
+    total.backward()
+    return [w.grad, *[x.grad for x in xs]]
+
+
+@dynjax.compile
+def with_a_steep_result(x, w):
+    return (x @ w).tanh(), (x * 0).sqrt()
+
+
+def steep_where_nothing_flows(w, xs):
+    """Where a cotangent of zeros would be multiplied by an infinite derivative."""
+    outs = [with_a_steep_result(x, w) for x in xs]
+    sum(a.sum() for a, _ in outs).backward()
+    assert all(x.grad.isfinite().all() for x in xs)
+    return [w.grad, *[x.grad for x in xs]]
+
+
 def two_backwards(w, xs):
     outs = [chain(x, w, 1.0) for x in xs]
     sum(a.sum() for a, _ in outs).backward(retain_graph=True)
@@ -132,7 +163,7 @@ def an_update_in_the_same_program(w, xs):
     [
         both_results, one_result_of_some, different_numbers, deep, one_value_read_by_many,
         leaves_inside, partly_without_gradients, two_backwards, cotangents_given, looked_up(3),
-        looked_up(12), an_update_in_the_same_program,
+        two_states, steep_where_nothing_flows, looked_up(12), an_update_in_the_same_program,
     ],
     ids=lambda f: f.__name__,
 )  # fmt: skip
