@@ -97,7 +97,8 @@ def _cold(
         if (ready := padded(plan, donate, trace)) is not None:
             return ready
         plan.parted = parted()
-        if (wide := padded(plan, donate, trace, _effort(plan))) is not None:
+        effort = _effort(plan)
+        if effort and (wide := padded(plan, donate, trace, effort)) is not None:
             plan.parted = None
             return wide
         if plan.parted is None:

@@ -43,15 +43,21 @@ class Grouping:
     """
 
     def __init__(self, tables: Tables, shared: Set[int]) -> None:
-        self.tables, self.shared = tables, shared
+        self.tables = tables
         self.depth = [0] * len(tables.avals)
+        # What tells units apart beside their parts: shared values that they read; else -1.
+        self.told = [-1] * len(tables.avals)
+        for r in shared:
+            self.told[r] = r
         self.groups: list[Group] = []
         self.by_key: dict[tuple, tuple[int, Part, list[Unit]]] = {}
         self.single = 0
 
     def all(self, items: Sequence[Item]) -> None:
         """Take what a backward consists of."""
-        self.depth += [0] * (len(self.tables.avals) - len(self.depth))
+        new = len(self.tables.avals) - len(self.depth)
+        self.depth += [0] * new
+        self.told += [-1] * new
         for item in items:
             if type(item) is tuple:
                 self.use(*item)
@@ -62,9 +68,9 @@ class Grouping:
 
     def use(self, part: Part, unit: Unit) -> None:
         """Take a use of a part."""
-        depth, shared, inputs = self.depth, self.shared, unit.inputs
-        at = 1 + max([depth[r] for r in inputs], default=0)
-        key = (at, id(part), *[r if r in shared else -1 for r in inputs])
+        depth, inputs = self.depth, unit.inputs
+        at = 1 + max(map(depth.__getitem__, inputs), default=0)
+        key = (at, id(part), *map(self.told.__getitem__, inputs))
         found = self.by_key.get(key)
         if found is None:
             self.by_key[key] = at, part, [unit]

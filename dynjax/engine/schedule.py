@@ -241,9 +241,11 @@ class Schedule:
         self.as_rows: set[int] = set()
         self.added: dict[int, int] = {}  # terms that their groups add, and to which sum
         for group in self.groups:
-            for unit in group.units:
-                self.read.update(unit.inputs)
-            if type(group.found) is RowsSum:
+            inputs = list(chain.from_iterable([unit.inputs for unit in group.units]))
+            self.read.update(inputs)
+            if group.part in self.together:
+                self.as_rows.update(inputs)
+            elif type(group.found) is RowsSum:
                 for k in group.found.joined:
                     self.as_rows.update(program[k][1])
                 self.added.update((first[k], first[group.found.total]) for k in group.found.made)
@@ -254,14 +256,12 @@ class Schedule:
         for group in self.groups:
             if group.part not in self.together:
                 continue
-            for unit in group.units:
-                self.as_rows.update(unit.inputs)
             for places in zip(*[unit.results for unit in group.units]):
-                sums = {sum_of.get(p) for p in places}
+                sums = set(map(sum_of.get, places))
                 if len(sums) == 1 and None not in sums:
                     self.added.update(dict.fromkeys(places, sums.pop()))
                 else:
-                    self.as_rows.update([p for p in places if p in self.read])
+                    self.as_rows.update(self.read.intersection(places))
         self.as_rows -= self.shared
         # What any group of a part needs, now or before, all make: one program for all.
         if len(_wanted_before) > _MOST_PARTS:
@@ -270,12 +270,8 @@ class Schedule:
         for group in self.groups:
             if group.part in self.together:
                 wanted = _wanted_before.setdefault(group.part, set())
-                wanted.update(
-                    j
-                    for unit in group.units
-                    for j, place in enumerate(unit.results)
-                    if place in self.as_rows
-                )
+                columns = enumerate(zip(*[unit.results for unit in group.units]))
+                wanted.update([j for j, places in columns if not self.as_rows.isdisjoint(places)])
                 self.wanted[group.part] = wanted
 
     def _allocate(self) -> None:
@@ -373,7 +369,8 @@ class Schedule:
         inputs: list[int] = []
         given: list[int] = []
         columns: list[list[int]] = []
-        for j, r in enumerate(units[0].inputs):
+        for places in zip(*[unit.inputs for unit in units]):
+            r = places[0]
             if r not in self.row:
                 inputs.append(-1)
                 given.append(r)
@@ -382,7 +379,7 @@ class Schedule:
             if row not in touched:
                 touched.append(row)
             inputs.append(touched.index(row))
-            columns.append([self.row[unit.inputs[j]] for unit in units])
+            columns.append(list(map(self.row.__getitem__, places)))
         begins = self.blocks[units[0].at]
         index = np.empty(len(begins) + 1 + len(columns) * max(1, width), np.int32)
         index[: len(begins)] = begins
