@@ -60,9 +60,10 @@ class Forecast:
         numbers: the run-time numbers that were recorded since then.
         steady: how often these were the same in a row.
         stages: programs that run ahead from here, by the last read that they compute.
+        missed: seconds that another program would have saved beside those that they did.
     """
 
-    __slots__ = ("follows", "leaves", "numbers", "steady", "stages")
+    __slots__ = ("follows", "leaves", "numbers", "steady", "stages", "missed")
 
     def __init__(self) -> None:
         self.follows: Any = None
@@ -70,6 +71,7 @@ class Forecast:
         self.numbers: tuple[Any, ...] = ()
         self.steady = 0
         self.stages: dict[int, Stage] = {}
+        self.missed = 0.0
 
     def sure(self) -> bool:
         """Whether what the read takes can be foreseen."""
@@ -380,6 +382,12 @@ def _stage(trace: Trace, plan: Any, new: bool) -> Stage | None:
     gains = _gains(plan.lengths, reads, cost)
     best = gains.index(max(gains))
     if gains[best] > max(_BETTER * gain, _WORTH) and reads[best].number not in stages:
+        if chosen is not None:
+            # Once it has cost as much to do without, it is compiled (the ski-rental rule).
+            plan.forecast.missed += (gains[best] - gain) / len(plan.lengths)
+            if plan.forecast.missed < chosen.compiling:
+                return chosen
+            plan.forecast.missed = 0.0
         if len(stages) >= _STAGES:
             stages.pop(next(iter(stages)))
         stages[reads[best].number] = stage = Stage(trace, reads[: best + 1])
