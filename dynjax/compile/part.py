@@ -8,7 +8,6 @@ from itertools import repeat
 from operator import attrgetter, is_, is_not
 from typing import Any
 
-import jax
 import numpy as np
 
 from ..engine.executor import flush
@@ -375,7 +374,7 @@ def _kernel(
             name,
             key,
             fn,
-            [jax.ShapeDtypeStruct(k.shape, k.dtype.np) for k in lowered.kinds],
+            [k.aval for k in lowered.kinds],
             (float,) * n_floats + (int,) * len(lowered.ints),
             grad_name="CompiledFunctionBackward",
             out_avals=tuple(lowered.out_avals[k] for k in outs),

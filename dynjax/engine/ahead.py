@@ -153,7 +153,7 @@ class Stage:
                 )  # fmt: skip
                 return [stacks[key] for key in self.stacks] + [value(p) for p in self.alone]
 
-        given = [jax.ShapeDtypeStruct(k.shape, k.dtype.np) for k in lowered.kinds]
+        given = [k.aval for k in lowered.kinds]
         given += vectors([0.0] * len(lowered.floats), [0] * len(lowered.ints))
         options = quick_options(1) if jax_default().type == "cpu" and loops else None
         began = time.perf_counter()

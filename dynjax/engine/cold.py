@@ -28,6 +28,7 @@ from .background import compile_for, compile_plan, improve
 from .batch import GAIN, Batched, NotWorthIt
 from .executor import POLICIES, Plan, compile_whole, flush, interpret
 from .fusion import Fused, NotOfAnyLength
+from .kernel import Kernel
 from .looped import Looped, LoopUse
 from .lower import Lowered
 from .padding.buckets import padded
@@ -63,11 +64,36 @@ def _stays(number: int) -> bool:
 
 def _together(plan: Plan, resumed: bool) -> Batched | Parted | None:
     """The trace as calls of groups, or of parts; loops first where it follows reads, since those
-    are mostly iterations, of which none can run with another."""
-    parted = _parted(plan.whole) if resumed else None
-    if parted is not None and any(isinstance(use, LoopUse) for use in parted.uses):
+    are mostly iterations, of which none can run with another, and where one that began and ended
+    alike was the same loops of another length."""
+    program = plan.lowered.program
+    ends = (program[0][0], program[-1][0]) if program else None
+    parted = _parted(plan.whole) if resumed or ends in _looped else None
+    loops = _loops(parted)
+    if loops is not None and (resumed or loops == _looped[ends]):
         return parted
-    return _batched(plan.lowered) or parted or _parted(plan.whole)
+    if (groups := _batched(plan.lowered)) is not None:
+        return groups
+    parted = parted or _parted(plan.whole)
+    loops = _loops(parted)
+    if loops is not None and ends is not None:
+        if len(_looped) >= _MOST_LOOPED:
+            _looped.clear()
+        _looped[ends] = loops
+    return parted
+
+
+def _loops(parted: Parted | None) -> tuple[int, int] | None:
+    """How many calls and loops a trace in parts is; None without any loop."""
+    if parted is None:
+        return None
+    loops = sum([isinstance(use, LoopUse) for use in parted.uses])
+    return (len(parted.uses), loops) if loops else None
+
+
+# By first and last kernel, what graphs were that ran as loops, having nothing to run in groups.
+_looped: dict[tuple[Kernel, Kernel], tuple[int, int]] = {}
+_MOST_LOOPED = 64
 
 
 def in_parts(plan: Plan, donate: tuple[int, ...], trace: Trace) -> Program:

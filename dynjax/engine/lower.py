@@ -61,7 +61,7 @@ class Lowered(NamedTuple):
 
     def avals(self) -> list[jax.ShapeDtypeStruct]:
         """Shapes and types of all places."""
-        avals = [jax.ShapeDtypeStruct(k.shape, k.dtype.np) for k in self.kinds]
+        avals = [k.aval for k in self.kinds]
         for kernel, _, _ in self.program:
             avals += kernel.out_avals
         return avals
@@ -247,7 +247,7 @@ def lower(
 
     def aval(p: int) -> jax.ShapeDtypeStruct:
         if p < len(leaves):
-            return jax.ShapeDtypeStruct(kinds[p].shape, kinds[p].dtype.np)
+            return kinds[p].aval
         k = bisect_right(firsts, p) - 1
         return steps[k].kernel.out_avals[p - firsts[k]]
 

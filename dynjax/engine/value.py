@@ -6,6 +6,8 @@ import threading
 from typing import Any
 from weakref import WeakValueDictionary
 
+import jax
+
 from ..core.devices import device as Device
 from ..core.dtypes import dtype as DType
 from ..core.size import Size
@@ -22,13 +24,21 @@ class Kind:
         leaf: whether it begins a tape (only meaningful with requires_grad).
     """
 
-    __slots__ = ("shape", "dtype", "device", "requires_grad", "leaf", "__weakref__")
+    __slots__ = ("shape", "dtype", "device", "requires_grad", "leaf", "_aval", "__weakref__")
 
     shape: Size
     dtype: DType
     device: Device
     requires_grad: bool
     leaf: bool
+    _aval: jax.ShapeDtypeStruct | None
+
+    @property
+    def aval(self) -> jax.ShapeDtypeStruct:
+        """Shape and type as JAX has them."""
+        if self._aval is None:
+            self._aval = jax.ShapeDtypeStruct(self.shape, self.dtype.np)
+        return self._aval
 
     def with_grad(self, requires_grad: bool, leaf: bool) -> Kind:
         """The same kind with other gradient properties."""
@@ -65,7 +75,7 @@ def kind_of(
                 kind = Kind()
                 kind.shape = Size(shape)
                 kind.dtype, kind.device = dtype, device
-                kind.requires_grad, kind.leaf = requires_grad, leaf
+                kind.requires_grad, kind.leaf, kind._aval = requires_grad, leaf, None
                 _kinds[key] = kind
     return kind
 

@@ -98,7 +98,7 @@ class Alias:
 def alias_kernel(kind: Kind) -> Kernel:
     """The kernel that yields its input as another value."""
     key = ("alias", kind.shape, kind.dtype)
-    aval = jax.ShapeDtypeStruct(kind.shape, kind.dtype.np)
+    aval = kind.aval
     return kernels.get(
         key,
         lambda: Kernel("alias", key, lambda x: (x,), [aval], is_alias=True, out_avals=(aval,)),
@@ -115,7 +115,7 @@ _graft.defvjp(lambda old, new: (new, None), lambda _, g: (g, jax.numpy.zeros_lik
 
 def _graft_kernel(kind: Kind) -> Kernel:
     key = ("graft", kind.shape, kind.dtype)
-    aval = jax.ShapeDtypeStruct(kind.shape, kind.dtype.np)
+    aval = kind.aval
     return kernels.get(
         key, lambda: Kernel("graft", key, lambda old, new: (_graft(old, new),), [aval, aval])
     )
@@ -190,7 +190,7 @@ def _overwritten(old: Value, new: Value) -> Value:
         return _regrafted(old, new)
     kind = old.kind
     key = ("overwrite", kind.shape, kind.dtype)
-    aval = jax.ShapeDtypeStruct(kind.shape, kind.dtype.np)
+    aval = kind.aval
     kernel = kernels.get(key, lambda: Kernel("copy", key, lambda old, new: (new,), [aval, aval]))
     return state.trace.record(kernel, [old, new])[0]
 
