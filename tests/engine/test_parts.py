@@ -122,7 +122,7 @@ def test_what_such_a_program_serves_is_no_effort(monkeypatch):
     monkeypatch.setattr(cold, "padded", lambda plan, *given: asked.append(given[2:]))
     trained([20, 11, 30], "auto", width=9)
     efforts = [seconds for seconds, *_ in filter(None, asked)]
-    assert efforts[0] > 0 and efforts[1:] == [0, 0]
+    assert len(efforts) == 1 and efforts[0] > 0
 
 
 def test_where_that_cannot_be_compiled_they_run_part_by_part(monkeypatch):
