@@ -258,7 +258,7 @@ def _planned(lowered: Lowered, wanted: list[int]) -> Plan:
 
 _once: OrderedDict[Hashable, Plan] = OrderedDict()
 _MOST_ONCE = 64
-_SHORT = 512  # operations
+_SHORT = 256  # operations
 
 
 def remember(step: Step, key: Hashable, plan: Plan) -> None:
