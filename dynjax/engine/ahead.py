@@ -61,9 +61,12 @@ class Forecast:
         steady: how often these were the same in a row.
         stages: programs that run ahead from here, by the last read that they compute.
         missed: seconds that another program would have saved beside those that they did.
+        chosen: the one that paid best; again: how often it is taken before that is asked again.
     """
 
-    __slots__ = ("follows", "leaves", "numbers", "steady", "stages", "missed")
+    __slots__ = (
+        "follows", "leaves", "numbers", "steady", "stages", "missed", "chosen", "again",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.follows: Any = None
@@ -72,6 +75,8 @@ class Forecast:
         self.steady = 0
         self.stages: dict[int, Stage] = {}
         self.missed = 0.0
+        self.chosen: Stage | None = None
+        self.again = 0
 
     def sure(self) -> bool:
         """Whether what the read takes can be foreseen."""
@@ -139,6 +144,10 @@ class Stage:
         else:
             with contextlib.suppress(Exception):  # as in the background: it runs without, then
                 self.compile()
+
+    def wasteful(self) -> bool:
+        """Whether too little of what it computed came as foreseen."""
+        return self.tried >= _TRIALS and self.used * _WASTE < self.spent
 
     def compile(self) -> None:
         """Compile the program, unless running it could be noticed."""
@@ -282,8 +291,15 @@ def run(trace: Trace, plan: Any, values: Sequence[Value]) -> bool:
         return False
     # A program for what a longer one is to compute would be waste.
     first = trace.computed is None or before is not None and before.at == len(before.stage.reads)
-    stage = _stage(trace, plan, first)
+    forecast = plan.forecast
+    stage = forecast.chosen
+    if forecast.again and not stage.wasteful():
+        forecast.again -= 1
+    else:
+        stage = forecast.chosen = _stage(trace, plan, first)
+        forecast.again = 0 if stage is None else _ASKED
     if stage is None or stage.run is None:
+        forecast.again = 0
         return False
     foreseen = _foreseen(stage.reads)
     if foreseen is None:
@@ -312,7 +328,10 @@ def run(trace: Trace, plan: Any, values: Sequence[Value]) -> bool:
         with jax.enable_x64(True):
             results = stage.run(*arrays)
         stacks = list(map(np.asarray, results[: len(stage.stacks)]))
-        results = stacks + jax.block_until_ready(results[len(stage.stacks) :])
+        alone = results[len(stage.stacks) :]
+        for result in alone:
+            result.block_until_ready()
+        results = stacks + alone
     except Exception:  # whether that would ever have been reached is not known
         stage.run = None
         return False
@@ -365,7 +384,7 @@ def _stage(trace: Trace, plan: Any, new: bool) -> Stage | None:
         if stage.ready is not None and stage.ready.done():
             _settle(stage, trace)
         n = len(stage.reads)
-        if stage.tried >= _TRIALS and stage.used * _WASTE < stage.spent:
+        if stage.wasteful():
             stage.spent -= n / _AGAIN
             continue
         if stage.run is None or any(a is not b for a, b in zip(stage.reads, reads)):
@@ -400,6 +419,7 @@ def _stage(trace: Trace, plan: Any, new: bool) -> Stage | None:
 _WASTE = 2.0  # times what is used of what was run ahead, up to which it goes on
 _AGAIN = 16  # times that a program which was wasted is passed over before it is tried again
 _FORGOTTEN = 500.0  # reads run ahead, of which half are forgotten
+_ASKED = 7  # runs of a program before it is asked again whether it pays best
 _TRIALS = 8  # runs after which it is believed what a program takes
 _WORTH = 5e-3  # seconds to be saved in the last traces, for which a program is compiled
 _BETTER = 1.25  # times what another program saves, from which on one is compiled

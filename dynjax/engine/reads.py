@@ -127,7 +127,8 @@ def _advance(trace: Trace, plan: Read, live: list[Value]) -> bool:
         ]
     starts = computed.starts if computed is not None else []
     reads = computed.reads + 1 if computed is not None else 1
-    if not ahead.take(trace, plan, values):
+    taken = ahead.take(trace, plan, values)
+    if not taken:
         if not (ahead.run(trace, plan, values) or _run(trace, plan, values)):
             return False
         starts.append((plan, reads))
@@ -138,7 +139,9 @@ def _advance(trace: Trace, plan: Read, live: list[Value]) -> bool:
             plan, trace.cur, computed.values + values, computed.indices + plan.wanted, reads,
             computed.size + plan.size, starts,
         )  # fmt: skip
-        if plan.step is not None:
+        if taken:
+            computed.plan.forecast.follows = plan  # the rest is as was foreseen
+        elif plan.step is not None:
             ahead.note(trace, plan)
     trace.computed, trace.looked, trace.miss = new, len(trace.vals), None
     sure = plan.step is not None and plan.branches < _BRANCHES

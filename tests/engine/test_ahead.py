@@ -565,3 +565,28 @@ def test_a_program_that_would_do_better_is_compiled_once_that_pays(costs, size, 
     assert max(depths[:12]) < min(depths[12:])
     assert made
     assert (len(made) > len(set(made))) is (costs == 0.0)
+
+
+def test_which_program_pays_best_is_not_asked_at_every_run(monkeypatch):
+    asked, ran = [], []
+    stage, take = ahead._stage, ahead.Ahead.__init__
+
+    def counted(*args):
+        asked.append(stage(*args))
+        return asked[-1]
+
+    def noted(self, *args):
+        ran.append(1)
+        take(self, *args)
+
+    monkeypatch.setattr(ahead, "_stage", counted)
+    monkeypatch.setattr(ahead.Ahead, "__init__", noted)
+
+    class Wide(Settling):
+        def __init__(self):
+            super().__init__(6)
+
+    trained([2 * np.ones((2, 6), np.float32)] * 40, Wide)
+    chosen = [one for one in asked if one is not None and one.run is not None]
+    assert len(ran) > 20
+    assert 0 < len(chosen) < len(ran) / 3
