@@ -297,7 +297,7 @@ def run(trace: Trace, plan: Any, values: Sequence[Value]) -> bool:
         forecast.again -= 1
     else:
         stage = forecast.chosen = _stage(trace, plan, first)
-        forecast.again = 0 if stage is None else _ASKED
+        forecast.again = _ASKED
     if stage is None or stage.run is None:
         forecast.again = 0
         return False

@@ -100,13 +100,25 @@ class Lowered(NamedTuple):
             given: the values.
             tracked: count only what gradients were recorded to flow through.
         """
-        n = len(self.leaves)
-        reached = {self.results[self.outputs[j]] for j in given}
-        ops = zip(self.program, self.steps, starts_of(self.program, n), strict=True)
-        for (kernel, refs, _), step, start in reversed(list(ops)):
-            if not reached.isdisjoint(range(start, start + len(kernel.out_avals))):
-                reached.update([refs[i] for i in _wrt(step) or ()] if tracked else refs)
-        return frozenset([k for k in range(n) if k in reached])
+        _, places = self._upstream(given, tracked)
+        return frozenset([k for k in range(len(self.leaves)) if k in places])
+
+    def leading_to(self, given: Iterable[int]) -> set[int]:
+        """The operations by which some of its values (as `outputs` counts them) are computed."""
+        return self._upstream(given, False)[0]
+
+    def _upstream(self, given: Iterable[int], tracked: bool) -> tuple[set[int], set[int]]:
+        """The operations that lead to some of its values, and the places that these read."""
+        places = {self.results[self.outputs[j]] for j in given}
+        found = set()
+        starts = starts_of(self.program, len(self.leaves))
+        for k in reversed(range(len(starts))):
+            kernel, refs, _ = self.program[k]
+            if not places.isdisjoint(range(starts[k], starts[k] + len(kernel.out_avals))):
+                wrt = (_wrt(self.steps[k]) or ()) if tracked else range(len(refs))
+                places.update([refs[i] for i in wrt])
+                found.add(k)
+        return found, places
 
     def written_out(self) -> Lowered:
         """The same with every backward, and what was recorded unasked, written out as the

@@ -141,10 +141,7 @@ def resumed(lowered: Lowered, n_wanted: int, n_inputs: int, known: Sequence[Any]
     needed, chosen = set(goals).difference(given), []
     for k in reversed(range(len(starts))):
         kernel, refs, _ = whole.program[k]
-        start = starts[k]
-        if start in needed or not needed.isdisjoint(
-            range(start + 1, start + len(kernel.out_avals))
-        ):
+        if not needed.isdisjoint(range(starts[k], starts[k] + len(kernel.out_avals))):
             needed.update([r for r in refs if r not in given])
             chosen.append(k)
     chosen.reverse()

@@ -258,25 +258,12 @@ def _with_zeros(part: Part, given: tuple[int, ...]) -> tuple[int, ...]:
         at = results.stop
         if kernel.parts is None or found.isdisjoint(results):
             continue
-        reached = _leading_to(kernel.parts, [j - results.start for j in results if j in found])
+        reached = kernel.parts.leading_to([j - results.start for j in results if j in found])
         for j, aval in zip(results, kernel.out_avals, strict=True):
-            ops = _leading_to(kernel.parts, [j - results.start])
+            ops = kernel.parts.leading_to([j - results.start])
             if is_inexact(aval.dtype) and ops and ops <= reached:
                 found.add(j)
     return tuple(sorted(found))
-
-
-def _leading_to(part: Lowered, outputs: Sequence[int]) -> set[int]:
-    """The operations of a recorded part that some of its results are computed by."""
-    places = {part.results[part.outputs[j]] for j in outputs}
-    firsts = starts_of(part.program, len(part.leaves))
-    found = set()
-    for k in reversed(range(len(firsts))):
-        kernel, refs, _ = part.program[k]
-        if not places.isdisjoint(range(firsts[k], firsts[k] + len(kernel.out_avals))):
-            places.update(refs)
-            found.add(k)
-    return found
 
 
 def _reversed(piece: Piece, given: tuple[int, ...], avals: Sequence[Any]) -> Reversed:
