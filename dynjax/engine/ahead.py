@@ -14,7 +14,7 @@ import contextlib
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from math import prod
 from operator import is_
@@ -188,57 +188,85 @@ def _as_rows(aval: Any) -> bool:
 class Ahead:
     """What a stage has computed for a trace.
 
+    A read that comes as foreseen is given the value that it asks for, and nothing else: what a loop
+    does at every iteration is to cost next to nothing. The rest is put in place, and noted, when
+    something else than such a read comes (see `catch_up`).
+
     Attributes:
         stage: it.
         at: the number of the read that is next.
+        noted: how many of the reads are among what the trace has computed.
         arrays: its results.
-        leaves, numbers: those that were foreseen for each read.
+        leaves: those that were foreseen for each read; numbers: those that were, by their places.
     """
 
-    __slots__ = ("stage", "at", "arrays", "leaves", "numbers")
+    __slots__ = ("stage", "at", "noted", "arrays", "leaves", "numbers")
 
-    def __init__(self, stage: Stage, arrays: list[Any], foreseen: Sequence[tuple]) -> None:
-        self.stage, self.arrays, self.at = stage, arrays, 1
-        self.leaves = [leaves for leaves, _ in foreseen]
-        self.numbers = [numbers for _, numbers in foreseen]
+    def __init__(
+        self,
+        stage: Stage,
+        arrays: list[Any],
+        leaves: Sequence[tuple[Value, ...]],
+        numbers: Mapping[int, Any],
+    ) -> None:
+        self.stage, self.arrays, self.at, self.noted = stage, arrays, 1, 1
+        self.leaves, self.numbers = leaves, numbers
 
-    def hand_out(self, plan: Any, values: Sequence[Value]) -> None:
-        """Put the results that a read wants in place; in C, so that an interrupt comes before or
-        after all of it."""
-        where, arrays = self.stage.where, self.arrays
-        places = [where[idx] for idx in plan.wanted]
+    def came(self, trace: Trace, value: Value) -> bool:
+        """Hand out what a read asks for, if it is the one that was foreseen.
+
+        The trace holds what else was computed, and can do so again: what has come for a read is a
+        function of its step alone, whoever holds which values.
+        """
+        at, reads = self.at, self.stage.reads
+        if at >= len(reads):
+            return False
+        read, cur = reads[at], trace.cur
+        if cur is not read.step or value.idx not in read.wanted:
+            return False
+        before = reads[at - 1].step
+        if cur.nnum > before.nnum:
+            numbers, foreseen = trace.numbers, self.numbers
+            for i in range(before.nnum, cur.nnum):
+                number = numbers[i]
+                if number is not foreseen[i] and not _identical(number, foreseen[i]):
+                    return False
+        if cur.inputs > before.inputs:
+            entered = list(trace.leaves)[before.inputs : cur.inputs]
+            if any(a is not b for a, b in zip(entered, self.leaves[at - 1], strict=True)):
+                return False
+        self.at = at + 1
+        trace.miss = None
+        trace.sure = read.sure()
+        trace.looked = len(trace.vals)
+        array, row = self.stage.where[value.idx]
+        value.array = self.arrays[array] if row is None else self.arrays[array][row, ...]
+        return True
+
+    def catch_up(self, trace: Trace) -> None:
+        """Put the results of the reads that came in place, and add them to what is computed."""
+        first, end = self.noted, self.at
+        if first == end:
+            return
+        stage, computed = self.stage, trace.computed
+        reads = stage.reads[first:end]
+        wanted = [idx for read in reads for idx in read.wanted]
+        values = trace.values_at(wanted)
+        before = computed.plan
+        for read in reads:
+            before.forecast.follows = before = read
+        stage.used += end - first
+        self.hand_out(wanted, values)
+        size = sum([read.size for read in reads])
+        trace.computed = computed.more(before, before.step, values, wanted, end - first, size)
+        self.noted = end
+
+    def hand_out(self, wanted: Sequence[int], values: Sequence[Value]) -> None:
+        """Put results in place; in C, so that an interrupt comes before or after all of it."""
+        arrays = self.arrays
+        places = map(self.stage.where.__getitem__, wanted)
         found = [arrays[j] if row is None else arrays[j][row, ...] for j, row in places]
         deque(map(_set_array, values, found), 0)
-
-
-def take(trace: Trace, plan: Any, values: Sequence[Value]) -> bool:
-    """Hand out what was computed for a read, if it is as foreseen; else that is dropped."""
-    found = trace.ahead
-    if found is None:
-        return False
-    at = found.at
-    stage = found.stage
-    if at < len(stage.reads):
-        found.at = len(stage.reads) + 1
-        read = stage.reads[at]
-        same = read is plan or (
-            trace.cur is read.step and all(idx in stage.where for idx in plan.wanted)
-        )
-        if same and _as_foreseen(trace, found.leaves[at - 1], found.numbers[at - 1]):
-            found.at = at + 1
-            stage.used += 1
-            found.hand_out(plan, values)
-            return True
-    return False
-
-
-def _as_foreseen(trace: Trace, leaves: Sequence[Value], numbers: Sequence[Any]) -> bool:
-    before, now = trace.computed.plan.step, trace.cur
-    if now.inputs > before.inputs:
-        entered = list(trace.leaves)[before.inputs : now.inputs]
-        if any(a is not b for a, b in zip(entered, leaves, strict=True)):
-            return False
-    return now.nnum == before.nnum or _equal(_numbers_since(trace, before), numbers)
 
 
 def _numbers_since(trace: Trace, before: Any) -> tuple[Any, ...]:
@@ -284,6 +312,12 @@ def _source(value: Value) -> Any:
     return value if value.trace is None and value.kind.shape.numel() <= _SMALL else None
 
 
+def _found(source: Any) -> Value | None:
+    """The leaf that a source leads to now, if its array is here."""
+    value = owned(source) if isinstance(source, weakref.ref) else source
+    return None if value is None or value.array is None else value
+
+
 def run(trace: Trace, plan: Any, values: Sequence[Value]) -> bool:
     """Run a read together with those that will follow; False where it is to run by itself."""
     before, trace.ahead = trace.ahead, None
@@ -301,12 +335,19 @@ def run(trace: Trace, plan: Any, values: Sequence[Value]) -> bool:
     if stage is None or stage.run is None:
         forecast.again = 0
         return False
-    foreseen = _foreseen(stage.reads)
-    if foreseen is None:
-        return False
+    leaves: list[tuple[Value, ...]] = []
+    numbers, place = dict(trace.numbers), plan.step.nnum
     inputs = list(trace.leaves)
-    for leaves, _ in foreseen:
-        inputs += leaves
+    for read in stage.reads[1:]:
+        foreseen = read.forecast
+        entered = tuple(map(_found, foreseen.leaves)) if foreseen.leaves else ()
+        if None in entered:
+            return False
+        leaves.append(entered)
+        inputs += entered
+        for number in foreseen.numbers:
+            numbers[place] = number
+            place += 1
     if trace.computed is not None:
         inputs += trace.computed.values
     lowered = stage.plan.lowered
@@ -315,11 +356,6 @@ def run(trace: Trace, plan: Any, values: Sequence[Value]) -> bool:
     if not plain.issuperset(types) and unusual(arrays):
         return False
     if lowered.floats or lowered.ints:
-        numbers = dict(trace.numbers)
-        at = plan.step.nnum
-        for _, new in foreseen:
-            numbers.update(enumerate(new, at))
-            at += len(new)
         arrays += stage.plan.vectors.of(
             [numbers[i] for i in lowered.floats], [numbers[i] for i in lowered.ints]
         )
@@ -340,24 +376,10 @@ def run(trace: Trace, plan: Any, values: Sequence[Value]) -> bool:
     stage.spent += len(stage.reads) - 1
     if stage.spent > _FORGOTTEN:
         stage.spent, stage.used = stage.spent / 2, stage.used / 2
-    found = Ahead(stage, results, foreseen)
-    found.hand_out(plan, values)
+    found = Ahead(stage, results, leaves, numbers)
+    found.hand_out(plan.wanted, values)
     trace.ahead = found
     return True
-
-
-def _foreseen(reads: Sequence[Any]) -> list[tuple[tuple[Value, ...], tuple[Any, ...]]] | None:
-    """The leaves and numbers of reads to come, the first being here; None where some is gone."""
-    found = []
-    for read in reads[1:]:
-        leaves = []
-        for source in read.forecast.leaves:
-            value = owned(source) if isinstance(source, weakref.ref) else source
-            if value is None or value.array is None:
-                return None
-            leaves.append(value)
-        found.append((tuple(leaves), read.forecast.numbers))
-    return found
 
 
 def _stage(trace: Trace, plan: Any, new: bool) -> Stage | None:
@@ -457,4 +479,4 @@ def _gains(lengths: Sequence[int], reads: Sequence[Any], cost: float | None) -> 
     return gains
 
 
-__all__ = ["Ahead", "Forecast", "Stage", "note", "run", "take"]
+__all__ = ["Ahead", "Forecast", "Stage", "note", "run"]

@@ -166,7 +166,9 @@ def flush(reading: bool = False) -> None:
         return
     if forks.forked:
         raise forks.refusal()
-    trace.ahead = None
+    if trace.ahead is not None:
+        trace.ahead.catch_up(trace)
+        trace.ahead = None
     live = [v for v in trace.vals if getrefcount(v) > _DEAD_RESULT and v.array is None]
     held = live
     if trace.computed is not None:

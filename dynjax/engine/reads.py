@@ -78,13 +78,24 @@ class Read(Plan):
             self.apart = not (graph and graph[1] or any(k >= n for k in self.lowered.leaves))
             self.led = 1
 
+    def sure(self) -> Read | None:
+        """Itself if a new way on from it is taken for one that comes again, see `Trace.sure`."""
+        return self if self.step is not None and self.branches < _BRANCHES else None
+
 
 def read(trace: Trace, value: Value) -> bool:
     """Compute what is live of a trace and leave it open.
 
     Returns whether that was done; where not, the trace is to be closed.
     """
-    computed, last = trace.computed, state.read
+    found, last = trace.ahead, state.read
+    if found is not None:
+        if found.came(trace, value):
+            return True
+        found.catch_up(trace)
+        if value.array is not None:
+            return True
+    computed = trace.computed
     if last is not None:
         state.read = None
         if not last[1].isdisjoint(map(id, trace.leaves)):
@@ -120,32 +131,18 @@ def _advance(trace: Trace, plan: Read, live: list[Value]) -> bool:
     computed = trace.computed
     values = live
     if len(plan.wanted) > len(live):
-        at = {v.idx: v for v in islice(trace.vals, trace.looked, None)}
-        values = live + [
-            at[idx] if idx in at else trace.values_by_index()[idx]
-            for idx in plan.wanted[len(live) :]
-        ]
-    starts = computed.starts if computed is not None else []
-    reads = computed.reads + 1 if computed is not None else 1
-    taken = ahead.take(trace, plan, values)
-    if not taken:
-        if not (ahead.run(trace, plan, values) or _run(trace, plan, values)):
-            return False
-        starts.append((plan, reads))
+        values = live + trace.values_at(plan.wanted[len(live) :])
+    if not (ahead.run(trace, plan, values) or _run(trace, plan, values)):
+        return False
     if computed is None:
-        new = Computed(plan, trace.cur, values, plan.wanted, 1, plan.size, starts)
+        new = Computed(plan, trace.cur, values, plan.wanted, 1, plan.size, [])
     else:
-        new = Computed(
-            plan, trace.cur, computed.values + values, computed.indices + plan.wanted, reads,
-            computed.size + plan.size, starts,
-        )  # fmt: skip
-        if taken:
-            computed.plan.forecast.follows = plan  # the rest is as was foreseen
-        elif plan.step is not None:
+        new = computed.more(plan, trace.cur, values, plan.wanted, 1, plan.size)
+        if plan.step is not None:
             ahead.note(trace, plan)
+    new.starts.append((plan, new.reads))
     trace.computed, trace.looked, trace.miss = new, len(trace.vals), None
-    sure = plan.step is not None and plan.branches < _BRANCHES
-    trace.sure = plan if sure else None
+    trace.sure = plan.sure()
     return True
 
 

@@ -38,6 +38,21 @@ class Computed(NamedTuple):
     size: int
     starts: list[tuple[Any, int]]
 
+    def more(
+        self,
+        plan: Any,
+        last: Step,
+        values: list[Value],
+        indices: Sequence[int],
+        reads: int,
+        size: int,
+    ) -> Computed:
+        """What is computed after further reads, of which this is the last plan."""
+        return Computed(
+            plan, last, self.values + values, (*self.indices, *indices), self.reads + reads,
+            self.size + size, self.starts,
+        )  # fmt: skip
+
     def over(self) -> None:
         """Note with each read that ran by itself how many came after it."""
         for plan, number in self.starts:

@@ -346,6 +346,15 @@ class Trace:
             spare.append(step)
             step, before = before, None
 
+    def values_at(self, indices: Sequence[int]) -> list[Value]:
+        """The values of some indices, which steps yielded."""
+        at = {v.idx: v for v in self.vals}
+        try:
+            return [at[i] for i in indices]
+        except KeyError:  # let go of
+            found = self.values_by_index()
+            return [found[i] for i in indices]
+
     def values_by_index(self) -> Mapping[int, Value]:
         """Every value of this trace; those that were let go of are made again when asked for."""
         found = _Values(self)

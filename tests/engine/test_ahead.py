@@ -28,15 +28,15 @@ def at_once(monkeypatch):
 def taken(monkeypatch):
     """How many reads were served by what was run ahead."""
     counts = []
-    take = ahead.take
+    came = ahead.Ahead.came
 
     def counted(*args):
-        found = take(*args)
+        found = came(*args)
         if found:
             counts.append(1)
         return found
 
-    monkeypatch.setattr(ahead, "take", counted)
+    monkeypatch.setattr(ahead.Ahead, "came", counted)
     return counts
 
 
