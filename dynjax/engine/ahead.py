@@ -465,7 +465,9 @@ def _gains(lengths: Sequence[int], reads: Sequence[Any], cost: float | None) -> 
         reads: those foreseen, the first being here.
         cost: seconds of computing one ahead; None if that was never measured.
     """
-    alone = reads[1].seconds if len(reads) > 1 else 0.0
+    # Not of one read alone: that it was slow each time it was timed may be others' work.
+    known = sorted([read.seconds for read in reads[1:] if read.seconds < float("inf")])
+    alone = known[(len(known) - 1) // 2] if known else 0.0
     if cost is None:
         cost = alone / 8 if alone < _SMALL_READ else alone
     ended = [0] * len(reads)  # traces, by how many of these reads came
