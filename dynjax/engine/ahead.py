@@ -28,7 +28,8 @@ from ..core.devices import jax_default
 from . import cache
 from .executor import Plan, numbers_of, plain, unusual, vectors
 from .explain import note as explain_compile
-from .loops import chains, values_looped
+from .looped import Lent, capacity_for
+from .loops import chains, source_of, values_looped
 from .programs import in_background, programs, quick_options
 from .resume import lowered_after
 from .trace import Trace
@@ -96,6 +97,7 @@ class Stage:
             place of the loop and the number of the result.
         alone: the places that leave as they are.
         where: of every index, the array that it leaves in, and its row; None for all of it.
+        places: of every index, where it is in the plan.
         ready: its compile in the background, then None.
         run: the program; None until it is compiled, or where it can't be.
         seconds: the least that it took; compiling: what its compile did.
@@ -104,7 +106,7 @@ class Stage:
     """
 
     __slots__ = (
-        "reads", "plan", "loops", "stacks", "alone", "where", "ready", "run", "seconds",
+        "reads", "plan", "loops", "stacks", "alone", "where", "places", "ready", "run", "seconds",
         "compiling", "tried", "spent", "used",
     )  # fmt: skip
 
@@ -128,6 +130,7 @@ class Stage:
                 number = stacks.setdefault((loop.first, result), len(stacks))
                 found.append((True, number, row + 1))
         self.stacks, self.alone = list(stacks), list(alone)
+        self.places = {i: lowered.results[k] for i, k in zip(wanted, lowered.outputs)}
         self.where = {
             i: (number if inside else len(stacks) + number, row)
             for i, (inside, number, row) in zip(wanted, found, strict=True)
@@ -158,7 +161,7 @@ class Stage:
             with jax.enable_x64(True):
                 value, stacks = values_looped(
                     lowered.program, loops, lowered.results, args[:n],
-                    *numbers_of(lowered, args[n:]),
+                    *numbers_of(lowered, args[n:]), capacity_for,
                 )  # fmt: skip
                 return [stacks[key] for key in self.stacks] + [value(p) for p in self.alone]
 
@@ -196,21 +199,29 @@ class Ahead:
         stage: it.
         at: the number of the read that is next.
         noted: how many of the reads are among what the trace has computed.
-        arrays: its results.
+        arrays: its results, the stacks on the host; stacks: they on the device.
+        first, given: where in what the trace has computed its values begin, and how many they are.
         leaves: those that were foreseen for each read; numbers: those that were, by their places.
     """
 
-    __slots__ = ("stage", "at", "noted", "arrays", "leaves", "numbers")
+    __slots__ = (
+        "stage", "at", "noted", "arrays", "stacks", "first", "given", "leaves", "numbers",
+    )  # fmt: skip
 
     def __init__(
         self,
         stage: Stage,
-        arrays: list[Any],
+        results: Sequence[Any],
         leaves: Sequence[tuple[Value, ...]],
         numbers: Mapping[int, Any],
+        first: int,
     ) -> None:
-        self.stage, self.arrays, self.at, self.noted = stage, arrays, 1, 1
+        self.stage, self.at, self.noted = stage, 1, 1
+        n = len(stage.stacks)
+        self.stacks = results[:n]
+        self.arrays = [*map(np.asarray, self.stacks), *results[n:]]
         self.leaves, self.numbers = leaves, numbers
+        self.first, self.given = first, len(stage.reads[0].wanted)
 
     def came(self, trace: Trace, value: Value) -> bool:
         """Hand out what a read asks for, if it is the one that was foreseen.
@@ -258,8 +269,10 @@ class Ahead:
         stage.used += end - first
         self.hand_out(wanted, values)
         size = sum([read.size for read in reads])
-        trace.computed = computed.more(before, before.step, values, wanted, end - first, size)
-        self.noted = end
+        new = computed.more(before, before.step, values, wanted, end - first, size)
+        given = self.given + len(wanted)
+        # No call in this line: an interrupt sees all of it or nothing.
+        trace.computed, self.noted, self.given = new, end, given
 
     def hand_out(self, wanted: Sequence[int], values: Sequence[Value]) -> None:
         """Put results in place; in C, so that an interrupt comes before or after all of it."""
@@ -267,6 +280,31 @@ class Ahead:
         places = map(self.stage.where.__getitem__, wanted)
         found = [arrays[j] if row is None else arrays[j][row, ...] for j, row in places]
         deque(map(_set_array, values, found), 0)
+
+    def lent(self, plan: Plan, trace: Trace) -> Lent | None:
+        """The stacks that the calls of a plan need not make, as they lie here; None for none."""
+        key = self.stage, self.first, self.given
+        known = plan.parted.lent
+        if known is None or known[0] != key:
+            # A plan belongs to what the trace has computed: the rest is the same at each run.
+            plan.parted.lent = known = key, self._sources(plan, trace)
+        return Lent(self.stacks, known[1]) if known[1] else None
+
+    def _sources(self, plan: Plan, trace: Trace) -> dict[tuple[int, ...], tuple[int, int, int]]:
+        stage, leaves, indices = self.stage, plan.lowered.leaves, trace.computed.indices
+        numbers = {stack: number for number, stack in enumerate(stage.stacks)}
+        begin = len(trace.leaves) + self.first
+        ours = range(begin, begin + self.given)
+        found = {}
+        for places in plan.parted.made_stacks():
+            if max(places) >= len(leaves) or any(leaves[p] not in ours for p in places):
+                continue
+            at = [stage.places[indices[leaves[p] - len(trace.leaves)]] for p in places]
+            source = source_of(at, stage.loops)
+            if source is not None and (source.first, source.result) in numbers:
+                number = numbers[source.first, source.result]
+                found[places] = number, source.start, source.stride
+        return found
 
 
 def _numbers_since(trace: Trace, before: Any) -> tuple[Any, ...]:
@@ -363,11 +401,10 @@ def run(trace: Trace, plan: Any, values: Sequence[Value]) -> bool:
     try:
         with jax.enable_x64(True):
             results = stage.run(*arrays)
-        stacks = list(map(np.asarray, results[: len(stage.stacks)]))
-        alone = results[len(stage.stacks) :]
-        for result in alone:
+        for result in results[len(stage.stacks) :]:
             result.block_until_ready()
-        results = stacks + alone
+        first = 0 if trace.computed is None else len(trace.computed.values)
+        found = Ahead(stage, results, leaves, numbers, first)
     except Exception:  # whether that would ever have been reached is not known
         stage.run = None
         return False
@@ -376,7 +413,6 @@ def run(trace: Trace, plan: Any, values: Sequence[Value]) -> bool:
     stage.spent += len(stage.reads) - 1
     if stage.spent > _FORGOTTEN:
         stage.spent, stage.used = stage.spent / 2, stage.used / 2
-    found = Ahead(stage, results, leaves, numbers)
     found.hand_out(plan.wanted, values)
     trace.ahead = found
     return True

@@ -15,6 +15,7 @@ import warnings
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
+from functools import partial
 from math import inf
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ from .batch import GAIN, Batched, NotWorthIt
 from .executor import POLICIES, Plan, compile_whole, flush, interpret
 from .fusion import Fused, NotOfAnyLength
 from .kernel import Kernel
-from .looped import Looped, LoopUse
+from .looped import Lent, Looped, LoopUse
 from .lower import Lowered
 from .padding.buckets import padded
 from .parts import Dictionary, Part, Parted
@@ -159,7 +160,11 @@ def _by_parts(plan: Plan, trace: Trace) -> Program:
     """A program of calls, for one run."""
     run = plan.parted.run
     if type(plan.parted) is Parted:
-        run = _fused(plan, trace) or run
+        found = None if trace.computed is None else trace.computed.ahead
+        lent = None if found is None else found.lent(plan, trace)
+        run = _fused(plan, trace, lent)
+        if run is None:
+            run = plan.parted.run if lent is None else partial(plan.parted.run, lent=lent)
     elif type(plan.parted) is Batched:
 
         def run(*args: Any) -> list[Any]:
@@ -222,7 +227,7 @@ def _fusion_of(plan: Plan) -> tuple[Fused, _Fusion] | None:
     return fused, fusion
 
 
-def _fused(plan: Plan, trace: Trace) -> Callable[..., list[Any]] | None:
+def _fused(plan: Plan, trace: Trace, lent: Lent | None) -> Callable[..., list[Any]] | None:
     """A trace with loops as one call, if the program for it is ready."""
     found, parted = _fusion_of(plan), plan.parted
     if found is None:
@@ -252,7 +257,7 @@ def _fused(plan: Plan, trace: Trace) -> Callable[..., list[Any]] | None:
 
     def run(*args: Any) -> list[Any]:
         with jax.enable_x64(True):
-            return program.run(*fused.arguments(args, *parted.numbers(args)))
+            return program.run(*fused.arguments(args, *parted.numbers(args), lent))
 
     return run
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from .looped import LoopUse, stacked
+from .looped import Lent, LoopUse, stack_of
 from .slices import row
 
 _MOST = 16  # calls
@@ -89,7 +89,7 @@ class Fused:
         self._slots: dict[int, int] = {}
         self._n = len(avals)
         self.leaves: list[int] = []
-        self.stacks: list[tuple[tuple[int, ...], int]] = []
+        self.stacks: list[tuple[tuple[int, ...], int, int, int]] = []
         numbers: tuple[list[int], list[int], list[int]] = [], [], []
         steps = tuple([self._step(*piece, use, *numbers) for piece, use in zip(pieces, uses)])
         self.steps, self.results = steps, tuple(map(self._read, results))
@@ -98,7 +98,8 @@ class Fused:
         self.schedule = np.array(schedule, np.int32)
         slots = tuple([self._slots[place] for place in self.leaves])
         shapes = [(avals[p].shape, avals[p].dtype) for p in self.leaves]
-        shapes += [((n, *avals[of[0]].shape), avals[of[0]].dtype) for of, n in self.stacks]
+        stacks = [(n + 1, avals[of[0]]) for of, n, *_ in self.stacks]
+        shapes += [((n, *aval.shape), aval.dtype) for n, aval in stacks]
         shapes.append((self.schedule.shape, self.schedule.dtype))
         shapes += [((len(n),), t) for n, t in ((floats, np.float64), (ints, np.int64)) if n]
         self.given = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes]
@@ -118,13 +119,13 @@ class Fused:
         if not isinstance(use, LoopUse):
             gives = tuple(map(self._give, use.outputs))
             return _Step(part, outputs, inputs, None, (), *own, gives, ())
-        stacks = []
-        for stack in use.stacks:
+        stacks, start, n = [], len(schedule), len(use.stacks)
+        for k, stack in enumerate(use.stacks, 1):
             if isinstance(stack, int):
                 stacks.append((True, self._slots[stack]))
             elif max(stack) < self._n:
                 stacks.append((False, len(self.stacks)))
-                self.stacks.append((stack, use.capacity))
+                self.stacks.append((stack, use.capacity, start + k, start + n + k))
             else:
                 raise NotOfAnyLength
         sized = _put(use.schedule, schedule)
@@ -169,12 +170,18 @@ class Fused:
 
         return dynjax_fused
 
-    def arguments(self, leaves: Sequence[Any], floats: Any, ints: Any) -> list[Any]:
+    def arguments(
+        self, leaves: Sequence[Any], floats: Any, ints: Any, lent: Lent | None
+    ) -> list[Any]:
         """What the program takes, from the leaves' arrays and the trace's numbers."""
         given = [leaves[place] for place in self.leaves]
-        for places, capacity in self.stacks:
-            given.append(stacked([leaves[place] for place in places], capacity))
-        given.append(self.schedule)
+        schedule = self.schedule if lent is None else self.schedule.copy()
+        for places, capacity, first, next_one in self.stacks:
+            array, start, stride = stack_of(places, capacity, leaves, lent)
+            given.append(array)
+            if lent is not None:
+                schedule[first], schedule[next_one] = start, stride
+        given.append(schedule)
         if len(self.floats):
             given.append(floats[self.floats])
         if len(self.ints):

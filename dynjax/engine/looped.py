@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -134,7 +134,7 @@ class LoopUse(NamedTuple):
         schedule: as it takes it.
         inputs: constants and what is carried in.
         stacks: the place of each stack, or the places of what is to be stacked.
-        capacity: the length of a stack that is made here.
+        capacity: for how many repetitions there is room in a stack that is made here.
         floats, ints: positions of the numbers of every repetition, a row each; None for none.
         outputs: places of what is carried out, then of stacks.
         picked: (place, the stack that it is in, where).
@@ -167,19 +167,25 @@ class LoopUse(NamedTuple):
 
     def stack_shapes(self, avals: dict[int, Any]) -> dict[int, Any]:
         """Shapes and types of the stacks that it makes, by place."""
-        return {place: self._stack(avals[-1 - place], 1) for place in self.outputs if place < 0}
+        return {place: self._stack(avals[-1 - place]) for place in self.outputs if place < 0}
 
-    def _stack(self, aval: Any, more: int = 0) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((self.capacity + more, *aval.shape), aval.dtype)
+    def _stack(self, aval: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((self.capacity + 1, *aval.shape), aval.dtype)
 
-    def run(self, env: dict[int, Any], floats: Any, ints: Any) -> None:
+    def run(self, env: dict[int, Any], floats: Any, ints: Any, lent: Lent | None = None) -> None:
         """Run it on the values at hand, to which it adds its own."""
-        given = [self.schedule, *[env[r] for r in self.inputs]]
-        for stack in self.stacks:
+        schedule = self.schedule
+        given = [schedule, *[env[r] for r in self.inputs]]
+        for k, stack in enumerate(self.stacks, 1):
             if isinstance(stack, int):
                 given.append(env[stack])
-            else:
-                given.append(stacked([env[r] for r in stack], self.capacity))
+                continue
+            array, start, stride = stack_of(stack, self.capacity, env, lent)
+            given.append(array)
+            if lent is not None:
+                if given[0] is schedule:
+                    given[0] = schedule.copy()
+                given[0][k], given[0][k + len(self.stacks)] = start, stride
         if self.floats is not None:
             given.append(floats[self.floats])
         if self.ints is not None:
@@ -197,14 +203,43 @@ def _picker(platform: str) -> Callable[[jax.Array, int], jax.Array]:
 _stack = jax.jit(lambda arrays: jnp.stack(arrays))
 
 
-def stacked(arrays: list[Any], capacity: int) -> Any:
-    """Arrays as one with room for `capacity`; on the host where they lie there anyway."""
+class Lent(NamedTuple):
+    """Stacks that are there, of which rows are values that would be stacked.
+
+    Attributes:
+        arrays: they.
+        sources: by the places of what would be stacked: which of them it lies in, in which row the
+            first, and how far on the next.
+    """
+
+    arrays: Sequence[Any]
+    sources: Mapping[tuple[int, ...], tuple[int, int, int]]
+
+
+def stack_of(
+    places: tuple[int, ...], capacity: int, values: Any, lent: Lent | None
+) -> tuple[Any, int, int]:
+    """Values as a stack, as long as those that loops leave: one that is there, or a new one.
+
+    Returns the stack, in which row the first lies, and how far on the next.
+    """
+    found = None if lent is None else lent.sources.get(places)
+    if found is not None:
+        stack = lent.arrays[found[0]]
+        if stack.shape[0] == capacity + 1:
+            return stack, found[1], found[2]
+    return _stacked([values[place] for place in places], capacity + 1), 0, 1
+
+
+def _stacked(arrays: list[Any], length: int) -> Any:
+    """Arrays as one of that length; on the host where they lie there anyway. Nothing is known of
+    its last rows."""
     if all(type(a) is np.ndarray or getattr(a.device, "platform", None) == "cpu" for a in arrays):
-        stack = np.zeros((capacity, *arrays[0].shape), arrays[0].dtype)
+        stack = np.empty((length, *arrays[0].shape), arrays[0].dtype)
         for k, array in enumerate(arrays):
             stack[k] = array
         return stack
-    return _stack(arrays + arrays[:1] * (capacity - len(arrays)))
+    return _stack(arrays + arrays[:1] * (length - len(arrays)))
 
 
 def loop_use(
@@ -250,4 +285,4 @@ def _place_of_stack(first: int) -> int:
     return -1 - first
 
 
-__all__ = ["LoopUse", "Looped", "capacity_for", "in_ranges", "loop_use", "stacked"]
+__all__ = ["Lent", "LoopUse", "Looped", "capacity_for", "in_ranges", "loop_use", "stack_of"]

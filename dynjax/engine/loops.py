@@ -481,9 +481,14 @@ def values_looped(
     arrays: Sequence[Any],
     floats: Any,
     ints: Any,
+    room: Callable[[Loop], int] | None = None,
 ) -> tuple[Callable[[int], Any], dict[tuple[int, int], Any]]:
     """As `evaluate_looped`: what gives the value of a place that is read, and the stacks that the
-    loops leave, by the first place of a loop and the number of a result."""
+    loops leave, by the first place of a loop and the number of a result.
+
+    Args:
+        room: for how many repetitions the stacks of a loop have room; by default for its own.
+    """
     env: dict[int, Any] = dict(enumerate(arrays))
     stacks: dict[tuple[int, int], Any] = {}
     read = outside(program, len(arrays), results, loops)
@@ -515,7 +520,7 @@ def values_looped(
                 given.append((stack, source.start, source.stride))
         stacked = loop.stacked(*read)
         carries, left = loop.form.run(
-            loop.times, loop.times, stacked,
+            loop.times, room(loop) if room else loop.times, stacked,
             [value(p) for p in loop.consts], [value(p) for p in loop.begins], given,
             _picked(floats, loop.floats) if loop.form.n_floats else (),
             _picked(ints, loop.ints) if loop.form.n_ints else (),

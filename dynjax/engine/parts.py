@@ -10,7 +10,7 @@ varies. What lies between parts is a part of its own, or runs kernel by kernel.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from ..core.devices import jax_default
 from .kernel import Kernel, Op, evaluate
-from .looped import Looped, LoopUse, capacity_for, in_ranges, loop_use
+from .looped import Lent, Looped, LoopUse, capacity_for, in_ranges, loop_use
 from .loops import Form, Loop, outside, source_of
 from .lower import Lowered
 from .programs import compile_ahead
@@ -285,7 +285,7 @@ class _Use(NamedTuple):
         both = (self.floats, np.float64), (self.ints, np.int64)
         return given + [jax.ShapeDtypeStruct((len(n),), dtype) for n, dtype in both if n]
 
-    def run(self, env: dict[int, Any], floats: Any, ints: Any) -> None:
+    def run(self, env: dict[int, Any], floats: Any, ints: Any, lent: Lent | None = None) -> None:
         """Run it on the values at hand, to which it adds its own."""
         given = [env[r] for r in self.inputs]
         if self.floats:
@@ -333,7 +333,7 @@ class Parted:
             if isinstance(use, Loop):
                 sources = [source_of(places, loops) for places in use.stacks]
                 own = capacities[use.first]
-                lengths = tuple([own if s is None else capacities[s.first] + 1 for s in sources])
+                lengths = tuple([(own if s is None else capacities[s.first]) + 1 for s in sources])
                 parts.append(Looped(use.form, own, lengths))
                 needed.append(set(use.stacked(single, stacks)))
             else:
@@ -379,6 +379,7 @@ class Parted:
         # Of every use, what runs and the results that it gives (see `fusion`).
         self.pieces = [(parts_by_number[number], made[number][0]) for number in which]
         self.fused: Any = None  # what it is as one program, once that is asked for
+        self.lent: Any = None  # see `ahead.Ahead.lent`
         self.fresh: list[tuple[Any, list[Any]]] = []
         if any(use.program.jitted is not None for use in self.uses):
             self._see_fresh(lowered)
@@ -402,15 +403,25 @@ class Parted:
         floats = np.asarray(next(packed)) if self.n_floats else None
         return floats, np.asarray(next(packed)) if self.n_ints else None
 
-    def run(self, *args: Any) -> list[Any]:
-        """The distinct outputs, from leaf arrays, then the floats and ints if there are any."""
+    def made_stacks(self) -> Iterator[tuple[int, ...]]:
+        """The places of what is to be stacked, for every stack that is made."""
+        for use in self.uses:
+            if isinstance(use, LoopUse):
+                yield from [stack for stack in use.stacks if not isinstance(stack, int)]
+
+    def run(self, *args: Any, lent: Lent | None = None) -> list[Any]:
+        """The distinct outputs, from leaf arrays, then the floats and ints if there are any.
+
+        Args:
+            lent: stacks that need not be made.
+        """
         if self.fresh:
             compile_ahead(self.fresh)
             self.fresh = []
         env: dict[int, Any] = dict(enumerate(args[: self.n_leaves]))
         floats, ints = self.numbers(args)
         for use in self.uses:
-            use.run(env, floats, ints)
+            use.run(env, floats, ints, lent)
             for r in use.drop:
                 del env[r]
         return [env[r] for r in self.results]

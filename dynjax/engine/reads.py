@@ -135,9 +135,9 @@ def _advance(trace: Trace, plan: Read, live: list[Value]) -> bool:
     if not (ahead.run(trace, plan, values) or _run(trace, plan, values)):
         return False
     if computed is None:
-        new = Computed(plan, trace.cur, values, plan.wanted, 1, plan.size, [])
+        new = Computed(plan, trace.cur, values, plan.wanted, 1, plan.size, [], trace.ahead)
     else:
-        new = computed.more(plan, trace.cur, values, plan.wanted, 1, plan.size)
+        new = computed.more(plan, trace.cur, values, plan.wanted, 1, plan.size, trace.ahead)
         if plan.step is not None:
             ahead.note(trace, plan)
     new.starts.append((plan, new.reads))

@@ -28,6 +28,7 @@ class Computed(NamedTuple):
         reads: how many reads that took.
         size: bytes that they take.
         starts: reads that ran by themselves, each with how many there were with it.
+        ahead: the last run ahead, of which some of the values are; None where none was.
     """
 
     plan: Any
@@ -37,6 +38,7 @@ class Computed(NamedTuple):
     reads: int
     size: int
     starts: list[tuple[Any, int]]
+    ahead: Any = None
 
     def more(
         self,
@@ -46,11 +48,12 @@ class Computed(NamedTuple):
         indices: Sequence[int],
         reads: int,
         size: int,
+        ahead: Any = None,
     ) -> Computed:
         """What is computed after further reads, of which this is the last plan."""
         return Computed(
             plan, last, self.values + values, (*self.indices, *indices), self.reads + reads,
-            self.size + size, self.starts,
+            self.size + size, self.starts, ahead or self.ahead,
         )  # fmt: skip
 
     def over(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 import dynjax
 from dynjax import nn
 from dynjax.core.config import config
-from dynjax.engine import ahead, cold, reads
+from dynjax.engine import ahead, cold, fusion, looped, reads
 from dynjax.engine.programs import in_background
 from dynjax.engine.trace import state
 from dynjax.interop.jax import from_function
@@ -513,6 +513,78 @@ def test_parts_and_loops_are_one_program_for_any_length(monkeypatch):
     assert any("for any length" in compiled.cause for compiled in compiles)
     same(first, again)
     same(first, interpreted(monkeypatch, data, model))
+
+
+class Deep(Settling):
+    """Takes many iterations."""
+
+    def forward(self, x, tolerance=1e-6):
+        return super().forward(x, tolerance)
+
+
+class Woven(Settling):
+    """Reads its states again after the loop: with those from the other end, and every second."""
+
+    def forward(self, x, tolerance=1e-6):
+        given = self.inject(x)
+        states = [dynjax.tanh(given)]
+        change = states[0].norm()
+        while change > tolerance and len(states) < 30:
+            states.append(dynjax.tanh(given + self.cell(states[-1])))
+            change = (states[-1] - states[-2]).norm()
+        self.depth = len(states)
+        total = states[-1]
+        for one, other in zip(states, reversed(states), strict=True):
+            total = dynjax.tanh(total + one * other)
+        for one in states[::2]:
+            total = dynjax.sin(total + one)
+        return total
+
+
+class Twice(nn.Module):
+    """Two loops one after the other, each with reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = Deep(), Deep()
+
+    def forward(self, x):
+        z = self.second(self.first(x))
+        self.depth = self.first.depth, self.second.depth
+        return z
+
+
+@pytest.fixture
+def lent(monkeypatch):
+    """Of every stack that a loop took of values that were there, whether it was there too."""
+    found = []
+
+    stack_of = looped.stack_of
+
+    def noted(places, capacity, values, lent):
+        stack = stack_of(places, capacity, values, lent)
+        found.append(lent is not None and any(stack[0] is array for array in lent.arrays))
+        return stack
+
+    monkeypatch.setattr(looped, "stack_of", noted)
+    monkeypatch.setattr(fusion, "stack_of", noted)
+    return found
+
+
+@pytest.mark.parametrize("as_one", [False, True])
+@pytest.mark.parametrize("model", [Deep, Woven, Twice])
+def test_a_backward_reads_the_stacks_that_were_left_ahead(model, as_one, lent, monkeypatch):
+    monkeypatch.setattr(config, "policy", "parts")
+    data = inputs(40, 3)
+    if as_one:
+        monkeypatch.setattr(config, "background", True)
+        monkeypatch.setattr(cold, "_FUSED", 2)
+        monkeypatch.setattr(cold, "_FUSED_ONE", 2)
+        trained(data, model)
+        in_background(int).result()
+        lent.clear()
+    same(trained(data, model), interpreted(monkeypatch, data, model))
+    assert sum(lent) > (len(data) / 4 if model is Deep else 0)
 
 
 def test_a_program_that_can_not_be_compiled_ahead_is_not_heard_of(monkeypatch):
