@@ -205,26 +205,24 @@ def _fusion_of(plan: Plan) -> tuple[Fused, _Fusion] | None:
     parted = plan.parted
     if type(parted) is not Parted or not config.background:
         return None
-    fused = parted.fused
-    if fused is None:
-        fused = parted.fused = False
+    if parted.fused is None:
+        parted.fused = False
         home = jax_default()
         if all(kind.device == home for kind in plan.whole.kinds):
             with contextlib.suppress(NotOfAnyLength):
-                fused = parted.fused = Fused(
+                fused = Fused(
                     parted.pieces,
                     parted.uses,
                     parted.results,
                     plan.whole.avals()[: parted.n_leaves],
                 )
-    if not fused:
-        return None
-    fusion = _fusions.get(fused.key)
-    if fusion is None:
-        fusion = _fusions[fused.key] = _Fusion()
-        if len(_fusions) > _MOST_FUSIONS:
-            _fusions.popitem(last=False)
-    return fused, fusion
+                fusion = _fusions.get(fused.key)
+                if fusion is None:
+                    fusion = _fusions[fused.key] = _Fusion()
+                    if len(_fusions) > _MOST_FUSIONS:
+                        _fusions.popitem(last=False)
+                parted.fused = fused, fusion
+    return parted.fused or None
 
 
 def _fused(plan: Plan, trace: Trace, lent: Lent | None) -> Callable[..., list[Any]] | None:

@@ -237,6 +237,11 @@ class Kernel:
                 return jax.make_jaxpr(self.fn)(*given)
             return self.fn.trace(*given).jaxpr  # known since its results' shapes were inferred
 
+    def is_cheap(self) -> bool:
+        """Whether computing it again takes no longer than reading what it gave: where it adds,
+        multiplies and moves elements, and no more."""
+        return not self.by_python and _is_cheap(self.jaxpr())
+
     def __repr__(self) -> str:
         return f"<kernel {self.op}>"
 
@@ -328,6 +333,20 @@ def _called(eqn: Any) -> jex.Jaxpr | None:
     body = getattr(body, "jaxpr", body)
     matches = body is not None and len(body.invars) == len(eqn.invars)
     return body if matches else None
+
+
+_CHEAP = frozenset(
+    ("add", "sub", "mul", "neg", "convert_element_type", "broadcast_in_dim", "reshape", "squeeze",
+     "transpose", "slice")
+)  # fmt: skip
+
+
+def _is_cheap(jaxpr: Any) -> bool:
+    jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
+    return all(
+        eqn.primitive.name in _CHEAP or ((body := _called(eqn)) is not None and _is_cheap(body))
+        for eqn in jaxpr.eqns
+    )
 
 
 class KernelCache:

@@ -378,7 +378,8 @@ class Parted:
                 self.uses[k].drop.append(r)
         # Of every use, what runs and the results that it gives (see `fusion`).
         self.pieces = [(parts_by_number[number], made[number][0]) for number in which]
-        self.fused: Any = None  # what it is as one program, once that is asked for
+        # What it is as one program, and what is known of such; once that is asked for.
+        self.fused: Any = None
         self.lent: Any = None  # see `ahead.Ahead.lent`
         self.fresh: list[tuple[Any, list[Any]]] = []
         if any(use.program.jitted is not None for use in self.uses):

@@ -8,7 +8,7 @@ takes what is computed as inputs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any, NamedTuple
 
 from .lower import Lowered, lower
@@ -113,8 +113,9 @@ def saved(
         live: values that somebody holds.
 
     Returns:
-        The indices of what is neither live nor computed yet, and whether the graph of the live
-        values goes back to what is computed. None where they have no graph.
+        The indices of what is neither live nor computed yet, nor quickly computed from that; and
+        whether the graph of the live values goes back to what is computed. None where they have no
+        graph.
     """
     reached = {v.idx for v in live if v.kind.requires_grad and not v.kind.leaf}
     if not reached:
@@ -132,7 +133,15 @@ def saved(
     connected = any(v.idx in reached and v.kind.requires_grad and not v.kind.leaf for v in known)
     apart = {v.idx for v in (*live, *known)}
     apart.update(trace.leaves.values())
-    return [i for i in read if i not in apart], connected
+    return [i for i in read if i not in apart and not _again(i, steps, apart)], connected
+
+
+def _again(idx: int, steps: Sequence[Step], known: Set[int]) -> bool:
+    """Whether a value had better be computed again from what is known."""
+    for step in steps:
+        if step.base <= idx < step.n and step.kernel is not None:
+            return known.issuperset(step.refs) and step.kernel.is_cheap()
+    return False
 
 
 def resumed(lowered: Lowered, n_wanted: int, n_inputs: int, known: Sequence[Any]) -> Lowered:

@@ -156,3 +156,40 @@ def test_of_ways_on_that_never_come_again_a_few_enter():
         loop(3, lambda x, k=k: torch.roll(x, k, 0).sin())
         known.append(lazy_trie.steps)
     assert known[0] < known[3] == known[-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        (lambda new, x: (new - x).square().sum(), False),  # the difference is as quickly computed
+        (lambda new, x: (new @ x.T).square().sum(), True),  # as the product is not
+        (lambda new, x: (new @ x.T + 1).square().sum(), True),  # nor what is made of that
+    ],
+)
+@pytest.mark.parametrize("penalty", [0.0, 0.5])
+def test_what_is_quickly_computed_again_is_not_kept_for_a_backward(
+    change, kept, penalty, monkeypatch
+):
+    """Of the square that is looked at, backward reads the root."""
+    w = torch.from_numpy(W.copy()).requires_grad_()
+
+    def step():
+        x, total = torch.from_numpy(W[:2]), torch.tensor(0.0)
+        for _ in range(4):
+            new = torch.tanh(x @ w)
+            seen = change(new, x)
+            assert seen < 1e4
+            total, x = total + penalty * seen, new
+        there = state.trace.computed
+        w.grad = None
+        (x.sum() + total).backward()
+        return there and len(there.values), w.grad.numpy()
+
+    monkeypatch.setattr(torch.config, "run_ahead", False)
+    for _ in range(3):  # the first time tells that the graph leads on
+        n, found = step()
+    monkeypatch.setattr(torch.config, "policy", "interpret")
+    np.testing.assert_allclose(found, step()[1], rtol=1e-5, atol=1e-6)
+    # State, input of its tanh, what is looked at, and the comparison; the product and the sum from
+    # the second iteration on.
+    assert n == 4 * (4 + kept) + 3
