@@ -17,7 +17,7 @@ from ..core.devices import jax_default
 from . import cache
 from .executor import Plan, vectors
 from .lower import Lowered
-from .programs import Program
+from .programs import Program, quick_options
 
 
 def compile_for(program: Program, given: Sequence[Any]) -> None:
@@ -31,8 +31,13 @@ def compile_for(program: Program, given: Sequence[Any]) -> None:
 def improve(
     program: Program, body: Callable, donated: int, given: Sequence[tuple[tuple[int, ...], Any]]
 ) -> None:
-    """Put a program compiled with all optimisation in place of one that has been run often."""
-    run = jax.jit(body, donate_argnums=range(donated), keep_unused=True)
+    """Put a program compiled with optimisation in place of one that has been run often.
+
+    Such programs are small: what XLA's newer code generator makes of them takes up to six times as
+    long to compile, and runs no faster.
+    """
+    options = quick_options(1)
+    run = jax.jit(body, donate_argnums=range(donated), keep_unused=True, compiler_options=options)
     with jax.enable_x64(True), cache.persisting():
         # Run, on zeros: what is compiled ahead takes no other shapes, such as of a grown arena.
         jax.block_until_ready(run(*[jnp.zeros(shape, dtype) for shape, dtype in given]))
