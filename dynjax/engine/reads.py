@@ -23,6 +23,7 @@ from ..core.collector import Unhurried
 from ..core.config import config
 from . import ahead, executor
 from .executor import POLICIES, Plan, call, plain, remember, settle, unusual
+from .forecast import Forecast
 from .resume import Computed, lowered_after, lowered_since, saved, steps_since
 from .trace import Trace, state
 from .trie import Step, path_of
@@ -45,7 +46,7 @@ class Read(Plan):
         apart: whether it does not go on from what the trace has computed.
         size: bytes of what it computes.
         after: the read before it, if that left the trace open.
-        forecast: see `ahead.Forecast`.
+        forecast: see `forecast.Forecast`.
         lengths: how many reads came after it in its trace, the last times.
         seconds: the least that it took by itself.
         runs: how often it ran by itself.
@@ -68,7 +69,7 @@ class Read(Plan):
         self.step: Step | None = trace.cur if trace.cur.entered else None
         self.size = sum([prod(a.shape) * a.dtype.itemsize for a in self.lowered.out_avals])
         self.after = computed.plan if computed else None
-        self.forecast = ahead.Forecast()
+        self.forecast = Forecast()
         self.lengths: deque[int] = deque(maxlen=16)
         self.seconds, self.runs, self.branches = float("inf"), 0, 0
         self.led, self.brief = 0, True

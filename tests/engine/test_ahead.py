@@ -11,7 +11,7 @@ import pytest
 import dynjax
 from dynjax import nn
 from dynjax.core.config import config
-from dynjax.engine import ahead, cold, fusion, looped, reads
+from dynjax.engine import ahead, cold, forecast, fusion, looped, reads
 from dynjax.engine.programs import in_background
 from dynjax.engine.trace import state
 from dynjax.interop.jax import from_function
@@ -22,7 +22,7 @@ def at_once(monkeypatch):
     """Compile where it is asked for, and soon, so that tests know what is ready."""
     monkeypatch.setattr(config, "background", False)
     monkeypatch.setattr(ahead, "_KNOWN", 4)
-    monkeypatch.setattr(ahead, "_WORTH", 0.0)
+    monkeypatch.setattr(forecast, "_WORTH", 0.0)
 
 
 @pytest.fixture
@@ -592,7 +592,7 @@ def test_a_program_that_can_not_be_compiled_ahead_is_not_heard_of(monkeypatch):
         raise RuntimeError("no more memory")
 
     monkeypatch.setattr(config, "background", True)
-    monkeypatch.setattr(ahead.Stage, "compile", fail)
+    monkeypatch.setattr(forecast.Stage, "compile", fail)
     data = inputs(20, 5)
     same(trained(data), interpreted(monkeypatch, data))
 
@@ -613,7 +613,7 @@ def test_parameters_of_other_models_are_never_compared_by_value(taken):
 def test_a_program_that_would_do_better_is_compiled_once_that_pays(costs, size, monkeypatch):
     """Loops that go on for longer than what is run ahead for."""
     made = []  # by which read they start from
-    init, compile = ahead.Stage.__init__, ahead.Stage.compile
+    init, compile = forecast.Stage.__init__, forecast.Stage.compile
 
     def noted(self, trace, reads):
         made.append(reads[0].number)
@@ -626,9 +626,9 @@ def test_a_program_that_would_do_better_is_compiled_once_that_pays(costs, size, 
     def gains(lengths, reads, cost):  # as if every read took a millisecond
         return [1e-3 * sum(min(n, k) for n in lengths) for k in range(len(reads))]
 
-    monkeypatch.setattr(ahead, "_gains", gains)
-    monkeypatch.setattr(ahead.Stage, "__init__", noted)
-    monkeypatch.setattr(ahead.Stage, "compile", compiled)
+    monkeypatch.setattr(forecast, "_gains", gains)
+    monkeypatch.setattr(forecast.Stage, "__init__", noted)
+    monkeypatch.setattr(forecast.Stage, "compile", compiled)
     rng = np.random.default_rng(0)
     short, long = (
         [(scale * rng.standard_normal((2, size))).astype(np.float32) for _ in range(12)]
@@ -663,7 +663,7 @@ def test_reads_that_were_slow_by_chance_when_timed_are_run_ahead_nevertheless(
 
 def test_which_program_pays_best_is_not_asked_at_every_run(monkeypatch):
     asked, ran = [], []
-    stage, take = ahead._stage, ahead.Ahead.__init__
+    stage, take = ahead.stage_for, ahead.Ahead.__init__
 
     def counted(*args):
         asked.append(stage(*args))
@@ -673,7 +673,7 @@ def test_which_program_pays_best_is_not_asked_at_every_run(monkeypatch):
         ran.append(1)
         take(self, *args)
 
-    monkeypatch.setattr(ahead, "_stage", counted)
+    monkeypatch.setattr(ahead, "stage_for", counted)
     monkeypatch.setattr(ahead.Ahead, "__init__", noted)
 
     class Wide(Settling):
