@@ -326,12 +326,15 @@ def _program_of(part: Part, outputs: tuple[int, ...], step: Step) -> Program:
     ops = [kernel.op for kernel, _, _ in part.ops]
     cause = f"a part to be used again, {ops[0]} to {ops[-1]}" if ops[1:] else ops[0]
 
+    # A loop runs what is in it many times: with optimisation at once.
+    level = 1 if isinstance(part, Looped) else 0
+
     def options() -> dict[str, Any] | None:
-        return quick_options(0) if step.kind.device.type == "cpu" and little(part.ops) else None
+        quick = step.kind.device.type == "cpu" and little(part.ops)
+        return quick_options(level) if quick else None
 
     key, make = (part, outputs), lambda: part.function(outputs)
-    hot = _HOT_LOOP if isinstance(part, Looped) else _HOT
-    return _noted(key, make, 0, cause, len(ops), step, options, hot)
+    return _noted(key, make, 0, cause, len(ops), step, options, again=not level)
 
 
 def _batch_program_of(
@@ -353,11 +356,11 @@ def _noted(
     size: int,
     step: Step,
     options_of: Callable[[], dict[str, Any] | None],
-    hot: int | None = None,
+    again: bool = True,
 ) -> Program:
     """A program that `explain` is told of when it is compiled, at its first run.
 
-    Where there are options for it, it is compiled quickly, and again, in the background, once it
+    Where there are options for it, it is compiled quickly, and `again`, in the background, once it
     has run often.
     """
 
@@ -372,7 +375,7 @@ def _noted(
         def first(*args: Any) -> Any:
             trial = Program(run)
             results = first_run(trial, args)
-            program.run, program.jitted = counted if options else run, None
+            program.run, program.jitted = counted if options and again else run, None
             program.seconds = trial.seconds + program.ahead
             explain.note(cause, step, program.seconds, size, len(programs.programs))
             return results
@@ -380,7 +383,7 @@ def _noted(
         def counted(*args: Any) -> Any:
             nonlocal runs
             runs += 1
-            if runs == (hot or _HOT):
+            if runs == _HOT:
                 program.run = run
                 if config.background:
                     given = [(a.shape, a.dtype) for a in args]
@@ -394,7 +397,6 @@ def _noted(
 
 
 _HOT = 1000  # runs after which what it costs to compile is little
-_HOT_LOOP = 256  # those of a loop, which runs what is in it many times
 
 
 class _Job(NamedTuple):
