@@ -392,6 +392,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None):
             f"both arguments to linear need to be at least 1D, but they are {input.ndim}D and "
             f"{weight.ndim}D"
         )
+    if weight.ndim > 2:
+        raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {weight.ndim}D")
     rows, columns = math.prod(input.shape[:-1]), input.shape[-1]
     if bias is not None and (bias.ndim or input.ndim == 2):
         _check_added(bias, input, weight)

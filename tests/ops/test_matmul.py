@@ -123,6 +123,8 @@ d, batch = a.double(), torch.zeros(4, 2, 3)
     (lambda: torch.mm(a, a[0]), "mat2 must be a matrix"),
     (lambda: torch.bmm(a, b), "batch1 must be a 3D tensor"),
     (lambda: torch.zeros(2, 3, 4) @ torch.zeros(3, 4, 2), r"tensor a \(2\) must match .* b \(3\)"),
+    (lambda: linear(a, a[None]), "expects a tensor with <= 2 dimensions, but self is 3D"),
+    (lambda: linear(batch, batch, d[0, :2]), "<= 2 dimensions, but self is 3D"),
     (lambda: linear(a, b), r"cannot be multiplied \(2x3 and 5x4\)"),
     (lambda: linear(a, torch.zeros(5, 3), torch.zeros(4)), r"size of the tensor \(5\) must match"),
     (lambda: torch.addmm(torch.zeros(7), a, a.t()), r"must match the existing size \(7\)"),
