@@ -120,11 +120,19 @@ def quick_options(level: int, alone: bool = False) -> dict[str, Any] | None:
 _LEVEL = "xla_backend_optimization_level"
 _SPLIT = "xla_cpu_parallel_codegen_split_count"
 _QUICK = {"xla_cpu_use_fusion_emitters": False, _SPLIT: 1}
+_ASKED = (0, 10)  # the JAX whose XLA is known to know all of them: asking costs a compile
 
 
 @functools.cache
 def _known_options() -> dict[str, Any] | None:
-    """Those of them that this XLA knows, at some level; asking costs a compile."""
+    """Those of them that this XLA knows, at some level."""
+    if jax.__version_info__[:2] == _ASKED:
+        return {_LEVEL: 0, **_QUICK}
+    return _options_found()
+
+
+def _options_found() -> dict[str, Any] | None:
+    """As `_known_options`, by a compile."""
     for options in ({_LEVEL: 0, **_QUICK}, {_LEVEL: 0}):
         try:
             jax.jit(int, compiler_options=options).lower().compile()

@@ -9,9 +9,15 @@ from dynjax.engine.programs import Program, first_run
 
 def test_an_xla_that_does_not_know_all_options_is_given_fewer(monkeypatch):
     monkeypatch.setitem(programs._QUICK, "xla_no_such_option", True)
-    assert programs._known_options.__wrapped__() == {programs._LEVEL: 0}
+    assert programs._options_found() == {programs._LEVEL: 0}
     monkeypatch.setattr(programs, "_LEVEL", "xla_no_such_level")
-    assert programs._known_options.__wrapped__() is None
+    assert programs._options_found() is None
+
+
+def test_what_is_taken_for_known_without_a_compile_is(monkeypatch):
+    assert programs._known_options() == programs._options_found()
+    monkeypatch.setattr(programs, "_ASKED", (0, 0))
+    assert programs._known_options.__wrapped__() == programs._options_found()
 
 
 def test_what_a_program_may_consume_is_copied_for_its_first_run_without_compiling():

@@ -14,7 +14,10 @@ W = np.random.default_rng(0).standard_normal((4, 4)).astype(np.float32)
 
 
 @pytest.fixture(autouse=True)
-def nothing_known():
+def nothing_known(monkeypatch):
+    """And nothing depends on the clock, as programs of which there are two kinds do."""
+    monkeypatch.setattr(torch.config, "background", False)
+    monkeypatch.setattr(torch.config, "run_ahead", False)
     flush()
     lazy_trie.clear()
     state.restart()
@@ -83,7 +86,6 @@ def test_it_is_the_program_that_all_of_the_trace_gives(body, monkeypatch):
         return found
 
     monkeypatch.setattr(reads, "lowered_since", both)
-    monkeypatch.setattr(torch.config, "run_ahead", False)
     train(body)
     assert True in short
 
@@ -185,7 +187,6 @@ def test_what_is_quickly_computed_again_is_not_kept_for_a_backward(
         (x.sum() + total).backward()
         return there and len(there.values), w.grad.numpy()
 
-    monkeypatch.setattr(torch.config, "run_ahead", False)
     for _ in range(3):  # the first time tells that the graph leads on
         n, found = step()
     monkeypatch.setattr(torch.config, "policy", "interpret")
