@@ -94,7 +94,8 @@ def test_it_is_the_program_that_all_of_the_trace_gives(body, monkeypatch):
 def test_gradients_are_those_of_the_whole(body, monkeypatch):
     found = train(body)
     monkeypatch.setattr(reads, "lowered_since", lambda *_: None)
-    np.testing.assert_array_equal(found, train(body))
+    # But for the last bits: what came again is one program, and rounded as that is.
+    np.testing.assert_allclose(found, train(body), rtol=1e-5, atol=1e-6)
 
 
 def test_what_went_before_and_was_not_kept_is_not_known():
