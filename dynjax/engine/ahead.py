@@ -215,7 +215,7 @@ def run(trace: Trace, plan: Any, values: Sequence[Value]) -> bool:
     first = trace.computed is None or before is not None and before.at == len(before.stage.reads)
     forecast = plan.forecast
     stage = forecast.chosen
-    if forecast.again and not stage.wasteful():
+    if stage is not None and forecast.again and not stage.wasteful():
         forecast.again -= 1
     else:
         stage = forecast.chosen = stage_for(trace, plan, first)

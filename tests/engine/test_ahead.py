@@ -1,6 +1,7 @@
 """Reads in the middle of a graph: traces that stay open, and what is run ahead."""
 
 import threading
+from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -15,6 +16,7 @@ from dynjax.engine import ahead, cold, forecast, fusion, looped, reads
 from dynjax.engine.programs import in_background
 from dynjax.engine.trace import state
 from dynjax.interop.jax import from_function
+from tests.interrupts import interrupted_at
 
 
 @pytest.fixture(autouse=True)
@@ -639,6 +641,49 @@ def test_a_program_that_would_do_better_is_compiled_once_that_pays(costs, size, 
     assert max(depths[:12]) < min(depths[12:])
     assert made
     assert (len(made) > len(set(made))) is (costs == 0.0)
+
+
+@pytest.mark.parametrize(
+    ("size", "worth", "lines"),
+    [(11, 0.0, range(1, 10_000, 13)), (13, 1e9, range(1, 250))],
+    ids=["with a program", "without one"],
+)
+def test_interrupted_at_any_line_values_are_what_they_are(size, worth, lines, monkeypatch, taken):
+    """Of a loop that is run ahead, or might be: those held from before, and those of the next."""
+    monkeypatch.setattr(forecast, "_WORTH", worth)
+    dynjax.manual_seed(0)
+    model = settling_of(size)()
+    rng = np.random.default_rng(0)
+    x = dynjax.from_numpy(2 * rng.standard_normal((2, size)).astype(np.float32))
+
+    def run(held):
+        model.zero_grad()
+        given = model.inject(x)
+        z = dynjax.tanh(given)
+        change = z.norm()
+        while change > 1e-6:
+            new = dynjax.tanh(given + model.cell(z))
+            change, z = (new - z).norm(), new
+            held.append(z)
+        z.sum().backward()
+        return held, model.cell.weight.grad.numpy()
+
+    for _ in range(12):
+        expected, gradient = run([])
+    expected = [z.detach().numpy() for z in expected]
+    taken.clear()
+    at_once = "enter", "refs", "record", "call", "_commit"  # no signal comes between their lines
+    interrupts = 0
+    for line in lines:
+        held = []
+        if not interrupted_at(line, partial(run, held), ["engine"], at_once):
+            break
+        interrupts += 1
+        for z, then in zip(held, expected, strict=False):
+            np.testing.assert_allclose(z.detach().numpy(), then, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(run([])[1], gradient, rtol=1e-4, atol=1e-6)
+    assert interrupts > 30
+    assert (len(taken) > interrupts) is (worth == 0.0)
 
 
 @pytest.mark.parametrize(("slow", "size"), [("one", 5), ("all at first", 9)])
