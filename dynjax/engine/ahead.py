@@ -176,7 +176,6 @@ def note(trace: Trace, plan: Any) -> None:
     if before.step is None:
         return
     forecast = plan.forecast
-    before.forecast.follows = plan
     step = trace.cur
     leaves = forecast.leaves
     if step.inputs > before.step.inputs:
@@ -191,6 +190,7 @@ def note(trace: Trace, plan: Any) -> None:
         forecast.steady += 1
     else:
         forecast.leaves, forecast.numbers, forecast.steady = leaves, numbers, 1
+    before.forecast.follows = plan  # last: of what is foreseen all is known, whatever interrupts
 
 
 def _source(value: Value) -> Any:

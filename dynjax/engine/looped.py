@@ -174,7 +174,7 @@ class LoopUse(NamedTuple):
 
     def run(self, env: dict[int, Any], floats: Any, ints: Any, lent: Lent | None = None) -> None:
         """Run it on the values at hand, to which it adds its own."""
-        schedule = self.schedule
+        schedule = self.schedule if lent is None else self.schedule.copy()
         given = [schedule, *[env[r] for r in self.inputs]]
         for k, stack in enumerate(self.stacks, 1):
             if isinstance(stack, int):
@@ -183,9 +183,7 @@ class LoopUse(NamedTuple):
             array, start, stride = stack_of(stack, self.capacity, env, lent)
             given.append(array)
             if lent is not None:
-                if given[0] is schedule:
-                    given[0] = schedule.copy()
-                given[0][k], given[0][k + len(self.stacks)] = start, stride
+                schedule[k], schedule[k + len(self.stacks)] = start, stride
         if self.floats is not None:
             given.append(floats[self.floats])
         if self.ints is not None:

@@ -686,6 +686,24 @@ def test_interrupted_at_any_line_values_are_what_they_are(size, worth, lines, mo
     assert (len(taken) > interrupts) is (worth == 0.0)
 
 
+def test_a_read_is_foreseen_once_all_is_known_of_it(monkeypatch):
+    """Not after an interrupt while it was noted from what it came."""
+    model = settling_of(15)()
+    x = dynjax.from_numpy(2 * np.random.default_rng(0).standard_normal((2, 15)).astype(np.float32))
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    model(x).sum().backward()  # tells that the graph leads on
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ahead, "_numbers_since", interrupted)
+        model(x)
+    before = state.trace.computed.plan
+    assert before.forecast.follows is None
+    model(x).sum().backward()
+    assert before.forecast.follows.forecast.numbers
+
+
 @pytest.mark.parametrize(("slow", "size"), [("one", 5), ("all at first", 9)])
 def test_reads_that_were_slow_by_chance_when_timed_are_run_ahead_nevertheless(
     slow, size, monkeypatch, taken
