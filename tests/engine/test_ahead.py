@@ -691,11 +691,18 @@ def test_a_read_is_foreseen_once_all_is_known_of_it(monkeypatch):
     model = settling_of(15)()
     x = dynjax.from_numpy(2 * np.random.default_rng(0).standard_normal((2, 15)).astype(np.float32))
 
+    note = ahead.note
+
+    def noted_anew(trace, plan):
+        trace.computed.plan.forecast.follows = None
+        note(trace, plan)
+
     def interrupted(*args):
         raise KeyboardInterrupt
 
     model(x).sum().backward()  # tells that the graph leads on
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ahead, "note", noted_anew)
         patch.setattr(ahead, "_numbers_since", interrupted)
         model(x)
     before = state.trace.computed.plan
